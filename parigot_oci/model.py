@@ -1,0 +1,169 @@
+"""What the tool knows, as frozen values. No disk, no clock, no environment: those who read and write make and take these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["service", "program"]
+Mode = Literal["split", "monolith"]
+Tool = Literal["go", "cargo", "zig", "command"]
+
+LOG = "log.v1.LogService"
+"""Answered by every node itself: never an edge between nodes."""
+
+BUILTINS: Mapping[str, str] = {"file.v1.FileService": "file"}
+"""The other built-in services: full name -> name of the built-in, which is also that of its node in split mode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """How a guest's .wasm is made: a toolchain on a source folder, or a command (then `source` is what it reads)."""
+
+    tool: Tool
+    source: Path
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    address: str = "127.0.0.1"
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """A service or a program, as the manifest describes it. Paths are absolute; `line` is its line in the manifest."""
+
+    name: str
+    kind: Kind
+    wasm: Path
+    build: Build | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Milliseconds."""
+
+    startup: int = 30_000
+    call: int = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bytes: of one message, of one guest's memory."""
+
+    message: int = 16 << 20
+    memory: int = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """A manifest, read and checked. `guests` are in manifest order; `start` is what a bare run or build starts."""
+
+    name: str
+    file: Path
+    protos: tuple[Path, ...] = ()
+    start: tuple[str, ...]
+    guests: Mapping[str, Guest]
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    log_format: Literal["logfmt", "json"] = "logfmt"
+    base: str = ""
+
+    @property
+    def root(self) -> Path:
+        """The folder of the manifest."""
+        return self.file.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What a guest said up to `launch`: services it requires, services it exports with their methods; all sorted."""
+
+    requires: tuple[str, ...] = ()
+    exports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """`caller` requires `service`, which `callee` exports: names of guests, or of a built-in."""
+
+    caller: str
+    service: str
+    callee: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """
+    The transitive closure of what is started.
+
+    `order` is the start order of guests and built-ins (dependencies first, equals by name); `edges` are sorted, edges to
+    log.v1.LogService left out; `unneeded` are the guests of the manifest that the closure leaves out, in manifest order.
+    """
+
+    start: tuple[str, ...]
+    program: str = ""
+    order: tuple[str, ...]
+    builtins: tuple[str, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    unneeded: tuple[str, ...] = ()
+    declarations: Mapping[str, Declaration]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where a service lives, seen from one node. Exactly one of `guest`, `builtin` and `node` is set."""
+
+    guest: str = ""
+    builtin: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """A port of the outside, and the services that answer there, sorted."""
+
+    port: Port
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """
+    One process: the guests in it in start order, and where each service that it reaches lives.
+
+    `needs` are the nodes it calls, sorted; `told_by` and `tells` how the end of the app reaches it and goes on from it.
+    `called`: other nodes call it. `exposures`: it holds these ports.
+    """
+
+    name: str
+    guests: tuple[str, ...] = ()
+    builtins: tuple[str, ...] = ()
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    called: bool = False
+    exposures: tuple[Exposure, ...] = ()
+    told_by: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
+    depth: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """
+    Everything decided: which processes run what, in start order. Printable, diffable; two equal plans deploy alike.
+
+    `program_node`: the node that holds the program, or "" where the app is of services alone.
+    """
+
+    app: str
+    mode: Mode
+    graph: Graph
+    nodes: tuple[Node, ...]
+    program_node: str = ""
