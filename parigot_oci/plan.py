@@ -1,0 +1,226 @@
+"""
+From a graph to processes: which node runs what, and where each service lives seen from it.
+
+Pure. A monolith is a plan with one node, a split deployment one with many; nothing else knows the difference.
+`node_json` says a node in the shim's words (schemas/node.schema.json).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from parigot_oci.model import BUILTINS, LOG, App, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route
+
+INGRESS = "ingress"
+"""The node that holds the app's ports in split mode. Its name is reserved, as are those of the built-ins."""
+
+
+def make(app: App, graph: Graph, mode: Mode) -> Plan:
+    """Decide everything: nodes in start order, each with its routes and its part in the app's end."""
+    if mode == "monolith":
+        nodes = [_whole(app, graph)]
+        program_node = nodes[0].name if graph.program else ""
+    else:
+        nodes = [_alone(app, graph, name) for name in graph.order]
+        if exposed := exposures(app, graph):
+            nodes.append(_ingress(graph, exposed))
+        program_node = graph.program
+        nodes = _with_goodbyes(_with_callers(_with_depths(nodes)), program_node)
+    return Plan(app=app.name, mode=mode, graph=graph, nodes=tuple(nodes), program_node=program_node)
+
+
+def exposures(app: App, graph: Graph) -> tuple[Exposure, ...]:
+    """The ports that guests of the closure name, by number, each with all the services that answer there."""
+    services: dict[tuple[int, str], set[str]] = {}
+    for name, declaration in graph.declarations.items():
+        for port in app.guests[name].ports:
+            services.setdefault((port.port, port.address), set()).update(declaration.exports)
+    return tuple(
+        Exposure(port=Port(address=address, port=port), services=tuple(sorted(names)))
+        for (port, address), names in sorted(services.items())
+    )
+
+
+def _homes(graph: Graph) -> dict[str, str]:
+    """Service -> the guest or built-in that answers it."""
+    homes = {service: name for name, said in graph.declarations.items() for service in said.exports}
+    return homes | {service: name for service, name in BUILTINS.items() if name in graph.builtins}
+
+
+def _whole(app: App, graph: Graph) -> Node:
+    exposed = exposures(app, graph)
+    wanted = {edge.service for edge in graph.edges} | {name for each in exposed for name in each.services}
+    routes = {
+        service: Route(builtin=home) if home in graph.builtins else Route(guest=home)
+        for service, home in sorted(_homes(graph).items())
+        if service in wanted
+    }
+    return Node(
+        name=graph.program or app.name,
+        guests=tuple(name for name in graph.order if name not in graph.builtins),
+        builtins=graph.builtins,
+        routes=routes,
+        exposures=exposed,
+    )
+
+
+def _alone(app: App, graph: Graph, name: str) -> Node:
+    if name in graph.builtins:
+        return Node(name=name, builtins=(name,))
+    homes = _homes(graph)
+    routes = {
+        service: Route(node=homes[service]) for service in sorted(graph.declarations[name].requires) if service != LOG
+    }
+    return Node(name=app.guests[name].name, guests=(name,), routes=routes, needs=_targets(routes))
+
+
+def _ingress(graph: Graph, exposed: tuple[Exposure, ...]) -> Node:
+    homes = _homes(graph)
+    routes = {service: Route(node=homes[service]) for service in sorted({s for e in exposed for s in e.services})}
+    return Node(name=INGRESS, routes=routes, needs=_targets(routes), exposures=exposed)
+
+
+def _targets(routes: Mapping[str, Route]) -> tuple[str, ...]:
+    return tuple(sorted({route.node for route in routes.values()}))
+
+
+def _with_depths(nodes: Sequence[Node]) -> list[Node]:
+    """`nodes` is in start order, so what a node needs has its depth already."""
+    depths: dict[str, int] = {}
+    for node in nodes:
+        depths[node.name] = max((depths[name] + 1 for name in node.needs), default=0)
+    return [replace(node, depth=depths[node.name]) for node in nodes]
+
+
+def _with_callers(nodes: Sequence[Node]) -> list[Node]:
+    called = {name for node in nodes for name in node.needs}
+    return [replace(node, called=node.name in called) for node in nodes]
+
+
+def _with_goodbyes(nodes: Sequence[Node], program: str) -> list[Node]:
+    """The program's end passes down the graph: its node tells all that nobody else would, each node what it needs."""
+    if not program:
+        return list(nodes)
+    tells = {node.name: node.needs for node in nodes}
+    roots = {node.name for node in nodes if not node.called and node.name != program}
+    tells[program] = tuple(sorted(roots | set(tells[program])))
+    told_by: dict[str, list[str]] = {node.name: [] for node in nodes}
+    for teller in sorted(tells):
+        for told in tells[teller]:
+            told_by[told].append(teller)
+    return [replace(node, tells=tells[node.name], told_by=tuple(told_by[node.name])) for node in nodes]
+
+
+def inner_ports(plan: Plan) -> tuple[int, int]:
+    """Ports of calls and of health inside the containers: 8000 and 8001, or the next two that no exposure takes."""
+    taken = {exposure.port.port for node in plan.nodes for exposure in node.exposures}
+    free = [port for port in range(8000, 8002 + len(taken)) if port not in taken]
+    return free[0], free[1]
+
+
+def node_json(
+    app: App,
+    plan: Plan,
+    node: Node,
+    *,
+    wasm: Callable[[Guest], str],
+    compiled: Callable[[Guest], str | None] = lambda _guest: None,
+    descriptors: str = "",
+    data: str = "",
+    cache: str = "",
+    container: bool = True,
+    stdin: bool = False,
+    seed: int | None = None,
+) -> dict[str, object]:
+    """
+    What `node` is to run, by schemas/node.schema.json; the same inputs give the same value.
+
+    `wasm` and `compiled` give a guest's files as the shim is to find them. In a `container` the node listens on every
+    address (the engine publishes), its health is served, and its environment may override declared keys.
+    """
+    calls, health = inner_ports(plan)
+    json_node: dict[str, object] = {
+        "version": "1.0",
+        "app": app.name,
+        "node": node.name,
+        "guests": [_guest_json(app, plan.graph, name, wasm, compiled) for name in node.guests],
+        "builtins": list(node.builtins),
+        "routes": {service: _route_json(route, calls, health) for service, route in node.routes.items()},
+        "timeouts": {"startup_ms": app.timeouts.startup, "call_ms": app.timeouts.call},
+        "limits": {"message": app.limits.message, "memory": app.limits.memory},
+        "log": {"format": app.log_format},
+    }
+    if node.exposures:
+        json_node["ports"] = [_exposure_json(exposure, container=container) for exposure in node.exposures]
+    if node.called or node.told_by:
+        json_node["listen"] = f"0.0.0.0:{calls}"
+    if container:
+        json_node |= {"health": f"0.0.0.0:{health}", "env_overrides": True}
+    if plan.program_node and len(plan.nodes) > 1:
+        json_node["goodbye"] = _goodbye_json(app, plan, node, calls, health)
+    if "file" in node.builtins and data:
+        json_node["data"] = data
+    if stdin:
+        json_node["stdin"] = True
+    if seed is not None:
+        json_node["seed"] = seed
+    return json_node | {key: path for key, path in (("descriptors", descriptors), ("cache", cache)) if path}
+
+
+def _guest_json(
+    app: App, graph: Graph, name: str, wasm: Callable[[Guest], str], compiled: Callable[[Guest], str | None]
+) -> dict[str, object]:
+    guest, said = app.guests[name], graph.declarations[name]
+    value: dict[str, object] = {
+        "name": name,
+        "kind": guest.kind,
+        "wasm": wasm(guest),
+        "args": list(guest.args),
+        "env": dict(sorted(guest.env.items())),
+        "requires": sorted(said.requires),
+        "exports": {service: sorted(said.exports[service]) for service in sorted(said.exports)},
+    }
+    if path := compiled(guest):
+        value["compiled"] = path
+    return value
+
+
+def _route_json(route: Route, calls: int, health: int) -> dict[str, str]:
+    if route.guest:
+        return {"guest": route.guest}
+    if route.builtin:
+        return {"builtin": route.builtin}
+    return {"node": route.node, "url": f"http://{route.node}:{calls}", "health": f"http://{route.node}:{health}"}
+
+
+def _exposure_json(exposure: Exposure, *, container: bool) -> dict[str, object]:
+    address = "0.0.0.0" if container else exposure.port.address
+    return {"address": address, "port": exposure.port.port, "services": list(exposure.services)}
+
+
+def _goodbye_json(app: App, plan: Plan, node: Node, calls: int, health: int) -> dict[str, object]:
+    value: dict[str, object] = {
+        "from": list(node.told_by),
+        "to": [{"node": name, "url": f"http://{name}:{calls}"} for name in node.tells],
+    }
+    if node.name != plan.program_node:
+        depth = next(each.depth for each in plan.nodes if each.name == plan.program_node)
+        value |= {"program": f"http://{plan.program_node}:{health}", "patience_ms": app.timeouts.startup * (depth + 1)}
+    return value
+
+
+def placed(plan: Plan) -> dict[str, str]:
+    """Each edge, `caller → callee`, and whether its calls are local or remote: small enough to keep beside a build."""
+    homes = {name: node.name for node in plan.nodes for name in (*node.guests, *node.builtins)}
+    return {
+        f"{edge.caller} → {edge.callee}": "local" if homes[edge.caller] == homes[edge.callee] else "remote"
+        for edge in plan.graph.edges
+    }
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What a build changes for the calls, from two results of `placed`: `client → store: local → remote`."""
+    return [
+        f"{edge}: {old.get(edge, 'absent')} → {new.get(edge, 'absent')}"
+        for edge in sorted({*old, *new})
+        if old.get(edge) != new.get(edge)
+    ]

@@ -1,0 +1,146 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from parigot_oci.graph import resolve
+from parigot_oci.model import App, Exposure, Graph, Mode, Plan, Port, Route, Timeouts
+from parigot_oci.plan import changes, inner_ports, make, node_json, placed
+from tests.tool.apps import app, diamond, says, service
+
+CASES = Path(__file__).parent / "golden"
+PORTS = {"left": (Port(port=8080), Port(port=9000)), "right": (Port(port=8080),)}
+MODES: tuple[Mode, ...] = ("split", "monolith")
+
+
+def planned(mode: Mode, it: App, graph: Graph) -> list[dict[str, object]]:
+    plan = make(it, graph, mode)
+    return [node_json(it, plan, node, wasm=lambda guest: f"{guest.name}.wasm", data="data") for node in plan.nodes]
+
+
+def exposed_diamond() -> tuple[App, Graph]:
+    it, declarations = diamond(ports=PORTS)
+    return it, resolve(it, ["client"], declarations)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_nodes_of_a_diamond_are_as_they_ever_were(mode: Mode) -> None:
+    assert planned(mode, *exposed_diamond()) == json.loads((CASES / f"diamond-{mode}.json").read_text())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_planned_fits_the_schema_of_nodes(mode: Mode) -> None:
+    schema = json.loads((Path(__file__).parents[2] / "schemas" / "node.schema.json").read_text())
+    for node in planned(mode, *exposed_diamond()):
+        Draft202012Validator(schema).validate(node)
+
+
+def split(it: App, graph: Graph) -> Plan:
+    return make(it, graph, "split")
+
+
+def test_a_monolith_is_one_node_named_after_its_program() -> None:
+    (node,) = make(*exposed_diamond(), "monolith").nodes
+    assert node.name == "client"
+    assert node.guests == ("base", "left", "right", "client")
+    assert node.routes["file.v1.FileService"] == Route(builtin="file")
+    assert node.routes[service("base")] == Route(guest="base")
+    assert (node.told_by, node.tells, node.called) == ((), (), False)
+
+
+def test_a_monolith_of_services_is_named_after_the_app() -> None:
+    it = app("store", start="store")
+    plan = make(it, resolve(it, [], {"store": says("", "store")}), "monolith")
+    assert [node.name for node in plan.nodes] == ["demo"]
+    assert plan.program_node == ""
+
+
+def test_split_gives_each_guest_and_builtin_a_node_and_the_ports_an_ingress() -> None:
+    plan = split(*exposed_diamond())
+    assert [node.name for node in plan.nodes] == ["file", "base", "left", "right", "client", "ingress"]
+    ingress = plan.nodes[-1]
+    assert ingress.exposures == (
+        Exposure(port=Port(port=8080), services=(service("left"), service("right"))),
+        Exposure(port=Port(port=9000), services=(service("left"),)),
+    )
+    assert ingress.needs == ("left", "right")
+    assert not any(node.exposures for node in plan.nodes[:-1])
+
+
+def test_without_ports_there_is_no_ingress() -> None:
+    it, declarations = diamond()
+    assert "ingress" not in [node.name for node in split(it, resolve(it, [], declarations)).nodes]
+
+
+def test_the_ports_of_guests_that_are_not_needed_stay_closed() -> None:
+    it, declarations = diamond(ports={"spare": (Port(port=8080),)})
+    assert "ingress" not in [node.name for node in split(it, resolve(it, [], declarations)).nodes]
+
+
+def test_the_goodbye_passes_down_the_graph() -> None:
+    nodes = {node.name: node for node in split(*exposed_diamond()).nodes}
+    assert nodes["client"].tells == ("ingress", "left", "right")
+    assert nodes["client"].told_by == ()
+    assert nodes["ingress"].tells == ("left", "right")
+    assert nodes["left"].told_by == ("client", "ingress")
+    assert nodes["base"].told_by == ("left", "right")
+    assert nodes["file"].told_by == ("base",)
+
+
+def test_the_goodbye_reaches_what_was_started_beside_the_program() -> None:
+    it, declarations = diamond()
+    declarations["spare"] = says("", "spare")
+    nodes = {node.name: node for node in split(it, resolve(it, ["client", "spare"], declarations)).nodes}
+    assert nodes["client"].tells == ("left", "right", "spare")
+    assert nodes["spare"].told_by == ("client",)
+
+
+def test_without_a_program_nobody_says_goodbye() -> None:
+    it, declarations = diamond(ports=PORTS)
+    plan = split(it, resolve(it, ["left"], declarations))
+    assert not any(node.tells or node.told_by for node in plan.nodes)
+    assert "goodbye" not in node_json(it, plan, plan.nodes[0], wasm=lambda guest: guest.name)
+
+
+def test_patience_counts_the_startups_below_the_program() -> None:
+    it, graph = exposed_diamond()
+    it = replace(it, timeouts=Timeouts(startup=1000))
+    plan = split(it, graph)
+    node = node_json(it, plan, plan.nodes[0], wasm=lambda guest: guest.name)
+    assert {each.name: each.depth for each in plan.nodes}["client"] == 3
+    assert node["goodbye"] == {
+        "from": ["base"],
+        "to": [],
+        "program": "http://client:8001",
+        "patience_ms": 4000,
+    }
+
+
+def test_a_monolith_outside_a_container_serves_no_calls_and_no_health() -> None:
+    it, graph = exposed_diamond()
+    plan = make(it, graph, "monolith")
+    node = node_json(it, plan, plan.nodes[0], wasm=lambda guest: guest.name, container=False, stdin=True, seed=0)
+    assert not {"listen", "health", "goodbye", "env_overrides"} & set(node)
+    assert node["seed"] == 0
+    assert node["stdin"] is True
+    assert node["ports"][0]["address"] == "127.0.0.1"  # type: ignore[index]
+
+
+def test_inner_ports_give_way_to_exposed_ones() -> None:
+    it, declarations = diamond(ports={"left": (Port(port=8001), Port(port=8002))})
+    assert inner_ports(split(it, resolve(it, [], declarations))) == (8000, 8003)
+
+
+def test_switching_the_mode_is_told_edge_by_edge() -> None:
+    it, graph = exposed_diamond()
+    before, after = placed(make(it, graph, "monolith")), placed(split(it, graph))
+    assert changes(before, after)[0] == "base → file: local → remote"
+    assert len(changes(before, after)) == len(graph.edges)
+    assert changes(after, after) == []
+    assert changes({}, {"a → b": "remote"}) == ["a → b: absent → remote"]
+
+
+def test_equal_inputs_give_equal_bytes() -> None:
+    assert len({json.dumps(planned("split", *exposed_diamond())) for _ in range(3)}) == 1
