@@ -1,0 +1,3 @@
+module parigot.dev/go
+
+go 1.24

@@ -1,0 +1,138 @@
+package parigot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"unsafe"
+)
+
+// Handler answers one method: the request and the reply are serialised protobuf messages. Package wire makes one of a
+// method that takes and gives messages. The request is the handler's to keep.
+type Handler func(ctx context.Context, request []byte) ([]byte, error)
+
+// Service is what a guest exports.
+type Service struct {
+	// Name is the protobuf full name: demo.vvv.StoreService.
+	Name    string
+	Methods map[string]Handler
+	// Ready is asked once, when everything required is ready; with false the start is aborted. nil: always ready.
+	Ready func(ctx context.Context) bool
+}
+
+var (
+	handlers = map[int32][]Handler{}       // by the kernel's number of the service, then by the number given to bind
+	rooms    = map[unsafe.Pointer][]byte{} // requests on their way in: nothing else keeps them alive
+)
+
+// Require declares which services this guest will call. It belongs before Launch or Serve.
+func Require(services ...string) error {
+	for _, name := range services {
+		if err := failure(abiRequire(text(name), int32(len(name))), "require "+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Launch is for programs: it returns when everything required is ready. It does not return when the start is aborted.
+func Launch() error {
+	return failure(abiLaunch(), "launch")
+}
+
+// Serve exports the services, waits until everything required is ready, asks each service's Ready, and answers calls from
+// then on. It does not return. What goes wrong is written to stderr, and the guest exits with 1, which aborts the start.
+func Serve(services ...Service) {
+	for _, service := range services {
+		if err := export(service); err != nil {
+			abort(err)
+		}
+	}
+	if err := Launch(); err != nil {
+		abort(err)
+	}
+	for _, service := range services {
+		if service.Ready != nil && !service.Ready(context.Background()) {
+			abort(errors.New(service.Name + " is not ready"))
+		}
+	}
+	abiServe()
+	abort(errors.New("parigot: this is no guest: build it with GOOS=wasip1 GOARCH=wasm"))
+}
+
+func abort(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// export binds methods in the order of their names: what a guest declares is the same in every run.
+func export(service Service) error {
+	number := abiExport(text(service.Name), int32(len(service.Name)))
+	if err := failure(number, "export "+service.Name); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(service.Methods))
+	for name := range service.Methods {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for id, name := range names {
+		result := abiBind(number, text(name), int32(len(name)), int32(id))
+		if err := failure(result, "bind "+service.Name+"/"+name); err != nil {
+			return err
+		}
+		handlers[number] = append(handlers[number], service.Methods[name])
+	}
+	return nil
+}
+
+func allocate(length uint32) unsafe.Pointer {
+	room := make([]byte, length)
+	address := unsafe.Pointer(unsafe.SliceData(room))
+	rooms[address] = room
+	return address
+}
+
+func handle(id, service, method int32, request unsafe.Pointer, length uint32) {
+	var body []byte
+	if length > 0 {
+		body = rooms[request][:length]
+		delete(rooms, request)
+	}
+	before := current
+	current = id
+	ctx := &callContext{id: id}
+	reply, err := handlers[service][method](ctx, body)
+	answer(id, reply, err)
+	ctx.end()
+	current = before
+}
+
+// answer cannot fail in a way that a handler could act on: the caller may have given up, or the reply may be too long, and
+// both are the caller's error already.
+func answer(id int32, reply []byte, err error) {
+	if err == nil {
+		abiAnswer(id, 0, bytes(reply), int32(len(reply)))
+		return
+	}
+	code, message := CodeOf(err), err.Error()
+	var failed *Error
+	if errors.As(err, &failed) && error(failed) == err {
+		message = failed.Message
+	}
+	if code == OK || code > Unauthenticated {
+		code = Unknown
+	}
+	abiAnswer(id, int32(code), text(message), int32(len(message)))
+}
+
+// resume hears of the end of what was started and that nobody waited for: looking at it lets the kernel forget it.
+func resume(call int32) {
+	abiWait(call, nil, 0, 0)
+}
+
+func text(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
+
+func bytes(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
