@@ -1,0 +1,160 @@
+"""
+Layers of images as values: the same entries give the same bytes, on every machine.
+
+Layers are stored uncompressed. A compressor's output differs from version to version, so that a digest would depend on the
+zlib at hand; and an engine on the same machine loads them faster so. Format: tar as in the OCI image specification, layer.md.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
+from typing import BinaryIO, Literal
+
+from parigot_oci.errors import OutputError, Problem
+
+NOBODY = 65532
+"""User and group of everything that runs in a container: `nonroot`, as in distroless images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file, folder or symbolic link: `path` is relative to the root; a link's target is in `link`."""
+
+    path: str
+    kind: Literal["file", "folder", "link"] = "file"
+    data: bytes | Path = b""
+    link: str = ""
+    mode: int = 0o644
+    owner: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer that lies on disk. `digest` ("sha256:...") is that of the bytes and, as they are uncompressed, the diff id."""
+
+    digest: str
+    size: int
+    path: Path
+
+
+def cache_folder() -> Path:
+    """Where what was downloaded and packed is kept from build to build: per user, by content."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parigot-oci"
+
+
+def mtime() -> int:
+    """The one time stamp of everything: SOURCE_DATE_EPOCH (seconds), else 0."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
+
+
+def sha256(data: bytes | Path) -> str:
+    """The hexadecimal SHA-256 of bytes, or of a file."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under its name whole, or not at all. OutputError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                yield file  # type: ignore[misc]  # a NamedTemporaryFile is a BinaryIO in all but name
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise OutputError(Problem(what=f"cannot write {path}: {error.strerror or error}",
+                                  hint="choose a folder that you may write to, or make room on the disk")) from error
+
+
+def with_parents(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries sorted by path, each once (the last wins), every folder above them present."""
+    found = {entry.path: entry for entry in entries}
+    for path in list(found):
+        for parent in PurePosixPath(path).parents:
+            if str(parent) not in {".", *found}:
+                found[str(parent)] = Entry(path=str(parent), kind="folder", mode=0o755)
+    return [found[path] for path in sorted(found)]
+
+
+def write_tar(entries: Iterable[Entry], out: BinaryIO) -> None:
+    """Writes entries as a tar whose bytes depend on them (and SOURCE_DATE_EPOCH) alone."""
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for entry in with_parents(entries):
+            _add(tar, entry)
+
+
+def _add(tar: tarfile.TarFile, entry: Entry) -> None:
+    info = tarfile.TarInfo(entry.path)
+    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.owner, entry.owner, mtime()
+    if entry.kind == "file":
+        info.size = len(entry.data) if isinstance(entry.data, bytes) else entry.data.stat().st_size
+        with io.BytesIO(entry.data) if isinstance(entry.data, bytes) else entry.data.open("rb") as source:
+            tar.addfile(info, source)
+        return
+    info.type = tarfile.DIRTYPE if entry.kind == "folder" else tarfile.SYMTYPE
+    info.linkname = entry.link
+    tar.addfile(info)
+
+
+def read_tar(path: Path) -> Iterator[Entry]:
+    """The entries of a tar that was written here."""
+    kinds: dict[bytes, Literal["file", "folder", "link"]] = {tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "link"}
+    with tarfile.open(path) as tar:
+        for info in tar:
+            stream = tar.extractfile(info) if info.isfile() else None
+            yield Entry(path=info.name, kind=kinds.get(info.type, "file"), data=stream.read() if stream else b"",
+                        link=info.linkname, mode=info.mode, owner=info.uid)
+
+
+def pack(entries: Iterable[Entry]) -> Layer:
+    """Entries as a layer in the cache."""
+    folder = cache_folder() / "layers"
+    scratch = folder / f".packing-{os.getpid()}"
+    with replacing(scratch) as out:
+        write_tar(entries, out)
+    return adopt(scratch)
+
+
+def adopt(tar: Path) -> Layer:
+    """A tar that lies in the cache's folder becomes a layer under the name of its digest."""
+    digest = sha256(tar)
+    path = cache_folder() / "layers" / digest
+    tar.replace(path)
+    return Layer(digest=f"sha256:{digest}", size=path.stat().st_size, path=path)
+
+
+def cached(inputs: object, make: Callable[[], Layer]) -> Layer:
+    """
+    The layer that was made from these inputs (any JSON) before, else made now.
+
+    The cached file is hashed again when it is used, so that a damaged cache heals itself.
+    """
+    text = json.dumps([inputs, mtime()], sort_keys=True)
+    note = cache_folder() / "made" / sha256(text.encode())
+    if note.exists() and (layer := _known(note.read_text().strip())):
+        return layer
+    layer = make()
+    with replacing(note) as out:
+        out.write(layer.digest.encode())
+    return layer
+
+
+def _known(digest: str) -> Layer | None:
+    path = cache_folder() / "layers" / digest.removeprefix("sha256:")
+    if not path.is_file() or f"sha256:{sha256(path)}" != digest:
+        return None
+    return Layer(digest=digest, size=path.stat().st_size, path=path)
