@@ -1,0 +1,160 @@
+"""
+Guests for tests, and nodes that run them.
+
+The sources lie in `tests/guests/`: `wat` and `c` compile one and keep the result, named by all that went into it.
+`node` writes the node.json of one process, `run` starts the shim on it and waits.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import wasmtime
+
+ROOT = Path(__file__).parent.parent
+SOURCES = Path(__file__).parent / "guests"
+CACHE = ROOT / ".pytest_cache" / "guests"
+SDK = ROOT / "sdk" / "c"
+
+C_FLAGS = ("-target", "wasm32-wasi", "-O2", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,-z,stack-size=131072")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """One guest of a node.json; `requires` and `exports` are what the lock says."""
+
+    name: str
+    wasm: Path
+    kind: Literal["service", "program"] = "service"
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    exports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def wat(name: str) -> Path:
+    """The module compiled from `guests/NAME.wat`."""
+    text = (SOURCES / f"{name}.wat").read_bytes()
+    return _keep(name, [text, version("wasmtime").encode()], lambda path: path.write_bytes(wasmtime.wat2wasm(text)))
+
+
+def c(name: str) -> Path:
+    """The module compiled from `guests/NAME.c` and the C library."""
+    return compile_c(name, [SOURCES / f"{name}.c"])
+
+
+def compile_c(name: str, sources: Sequence[Path]) -> Path:
+    """A module named NAME, compiled from C sources and the C library."""
+    everything = [*sources, *sorted(SDK.iterdir())]
+    units = [str(path) for path in everything if path.suffix == ".c"]
+    key = [
+        version("ziglang").encode(),
+        *(flag.encode() for flag in C_FLAGS),
+        *(path.read_bytes() for path in everything),
+    ]
+
+    def make(path: Path) -> None:
+        command = [sys.executable, "-m", "ziglang", "cc", *C_FLAGS, f"-I{SDK}", "-o", str(path), *units]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return _keep(name, key, make)
+
+
+def _keep(name: str, key: Sequence[bytes], make: Callable[[Path], object]) -> Path:
+    digest = hashlib.sha256()
+    for part in key:
+        digest.update(hashlib.sha256(part).digest())
+    path = CACHE / f"{name}-{digest.hexdigest()[:16]}.wasm"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        unfinished = CACHE / f"{path.name}.{os.getpid()}"
+        make(unfinished)
+        unfinished.replace(path)
+    return path
+
+
+def service(
+    name: str,
+    *,
+    requires: Sequence[str] = (),
+    exports: Mapping[str, Sequence[str]] | None = None,
+    **env: str,
+) -> Guest:
+    """The generic service (`guests/generic.c`): `env` are its settings, MODE="trap" for example."""
+    offered = {s: tuple(methods) for s, methods in (exports or {}).items()}
+    spelled = ";".join(f"{s}:{','.join(methods)}" for s, methods in offered.items())
+    declared = {"REQUIRES": ",".join(requires), "EXPORTS": spelled}
+    return Guest(name=name, wasm=c("generic"), env={**declared, **env}, requires=tuple(requires), exports=offered)
+
+
+def program(*args: str, requires: Sequence[str] = (), name: str = "caller", **env: str) -> Guest:
+    """The generic program (`guests/caller.c`): its arguments say what it does."""
+    settings = {"REQUIRES": ",".join(requires), **env}
+    return Guest(name=name, wasm=c("caller"), kind="program", args=args, env=settings, requires=tuple(requires))
+
+
+def node(
+    folder: Path,
+    guests: Sequence[Guest],
+    *,
+    startup_ms: int = 10_000,
+    call_ms: int = 5_000,
+    message: int = 16 << 20,
+    memory: int = 256 << 20,
+    **more: object,
+) -> Path:
+    """Writes a node.json: `guests` in start order, routes to all they export; `more` are other keys of the format."""
+    routes: dict[str, object] = {s: {"guest": guest.name} for guest in guests for s in guest.exports}
+    builtins = more.get("builtins", [])
+    if builtins:
+        routes["file.v1.FileService"] = {"builtin": "file"}
+    more_routes = more.pop("routes", {})
+    assert isinstance(more_routes, dict)
+    content = {
+        "version": "1.0",
+        "app": "test",
+        "node": "node",
+        "guests": [_guest(guest) for guest in guests],
+        "builtins": builtins,
+        "routes": {**routes, **more_routes},
+        "timeouts": {"startup_ms": startup_ms, "call_ms": call_ms},
+        "limits": {"message": message, "memory": memory},
+        **more,
+    }
+    path = folder / "node.json"
+    path.write_text(json.dumps(content, indent=1))
+    return path
+
+
+def _guest(guest: Guest) -> dict[str, object]:
+    return {
+        "name": guest.name,
+        "kind": guest.kind,
+        "wasm": str(guest.wasm),
+        "args": list(guest.args),
+        "env": dict(guest.env),
+        "requires": sorted(guest.requires),
+        "exports": {s: sorted(methods) for s, methods in guest.exports.items()},
+    }
+
+
+def run(
+    path: Path,
+    args: Sequence[str] = (),
+    *,
+    stdin: bytes = b"",
+    timeout: float = 60,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a node to its end, or fails the test after `timeout` seconds. `args` replace the program's."""
+    command = [sys.executable, "-m", "shim", str(path), *args]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, env=environment, check=False)
