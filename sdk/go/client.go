@@ -3,7 +3,6 @@ package parigot
 import (
 	"context"
 	"time"
-	"unsafe"
 )
 
 // Client calls one service, wherever it runs.
@@ -119,7 +118,7 @@ const retryable = 1 << 16
 
 // get reads a value of a call's metadata; false when there is none.
 func get(call int32, key string) (string, bool) {
-	length := abiGet(call, text(key), int32(len(key)), unsafe.Pointer(unsafe.SliceData(scratch)), int32(len(scratch)))
+	length := abiGet(call, text(key), int32(len(key)), bytes(scratch), int32(len(scratch)))
 	if length < 0 {
 		return "", false
 	}

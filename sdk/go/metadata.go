@@ -40,12 +40,12 @@ func Headers(ctx context.Context) map[string]string {
 
 // SetHeader puts a header on the reply of the handler's call. Values are printable ASCII.
 func SetHeader(ctx context.Context, name, value string) error {
-	return set(callOf(ctx), "header:"+name, value)
+	return reply(ctx, "header:"+name, value)
 }
 
 // SetTrailer puts a trailer on the reply of the handler's call. Values are printable ASCII.
 func SetTrailer(ctx context.Context, name, value string) error {
-	return set(callOf(ctx), "trailer:"+name, value)
+	return reply(ctx, "trailer:"+name, value)
 }
 
 // WithHeader gives a context whose calls carry a header.
@@ -72,6 +72,14 @@ func sendHeaders(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func reply(ctx context.Context, key, value string) error {
+	call := callOf(ctx)
+	if call == 0 {
+		return NewError(FailedPrecondition, "set "+key+": this context belongs to no call")
+	}
+	return set(call, key, value)
 }
 
 func set(call int32, key, value string) error {

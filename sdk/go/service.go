@@ -3,7 +3,6 @@ package parigot
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"unsafe"
@@ -63,7 +62,7 @@ func Serve(services ...Service) {
 }
 
 func abort(err error) {
-	fmt.Fprintln(os.Stderr, err)
+	os.Stderr.WriteString(err.Error() + "\n")
 	os.Exit(1)
 }
 

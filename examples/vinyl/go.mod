@@ -1,0 +1,3 @@
+module vinyl
+
+go 1.24
