@@ -1,8 +1,9 @@
 """
 What portable images stand on: a Python, and nothing else that anyone would miss.
 
-Either an image that the user names, taken from the engine; or, without any registry, a distroless-like base from the Debian
-packages of the mirror that this machine's apt uses: no shell, no package manager, a user `nonroot`. Both are pinned by hash.
+Either an image that the user names, taken from the engine; or, without any registry, a distroless-like base from the
+Debian packages of the mirror that this machine's apt uses: no shell, no package manager, a user `nonroot`. Both are
+pinned by hash.
 """
 
 import contextlib
@@ -29,25 +30,24 @@ Pins = Mapping[str, Any]
 _FIRST = "python3-minimal"
 _NOT_NEEDED = re.compile(
     r"gcc-\d+-base|media-types|libcrypt1|libdb5|libncursesw|libtinfo|libreadline|readline-common|libnsl|libtirpc|libgssapi"
-    r"|libkrb5|libk5|libcom-err|libkeyutils|debconf|dpkg|tzdata|netbase|libgpm|perl|install-info")
-_PRUNED = re.compile(
+    r"|libkrb5|libk5|libcom-err|libkeyutils|debconf|dpkg|tzdata|netbase|libgpm|perl|install-info" ) _PRUNED =
+    re.compile(
     r"usr/share/(?!doc/[^/]+/copyright$)|usr/lib/[^/]+/(gconv|audit)/|usr/lib/(locale|valgrind|binfmt\.d)/|usr/sbin/"
     r"|usr/lib/python3[^/]*/(test|idlelib|lib2to3|ensurepip|tkinter|turtledemo|pydoc_data|distutils|config-[^/]+|venv)/"
-    r"|usr/lib/python3/|etc/(ld\.so|python3/|init|default/)|usr/bin/(?!python)|.*/__pycache__/")
-_MERGED = re.compile(r"(bin|sbin|lib|lib64|lib32|libx32)/")
-_ETC = {
-    "etc/passwd": f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NOBODY}:{NOBODY}:nonroot:/tmp:/sbin/nologin\n",
-    "etc/group": f"root:x:0:\nnonroot:x:{NOBODY}:\n",
-    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-}
+    r"|usr/lib/python3/|etc/(ld\.so|python3/|init|default/)|usr/bin/(?!python)|.*/__pycache__/" ) _MERGED =
+    re.compile(r"(bin|sbin|lib|lib64|lib32|libx32)/") _ETC = { "etc/passwd":
+    f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NOBODY}:{NOBODY}:nonroot:/tmp:/sbin/nologin\n", "etc/group":
+    f"root:x:0:\nnonroot:x:{NOBODY}:\n", "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n", }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """
-    `python`: its path inside; `version`: "3.11"; `architecture`: "amd64"; `title`: a line for people; `pins`: for the lock.
+    `python`: its path inside; `version`: "3.11"; `architecture`: "amd64"; `title`: a line for people; `pins`: for the
+    lock.
 
-    `interpreter` is the same Python (or one of the same version) on this machine: None where there is none to compile with.
+    `interpreter` is the same Python (or one of the same version) on this machine: None where there is none to compile
+    with.
     """
 
     title: str
@@ -64,7 +64,10 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """What an engine says of an image: its id, its layers as uncompressed tars in the cache, and the Python in it, if any."""
+    """
+    What an engine says of an image: its id, its layers as uncompressed tars in the cache, and the Python in it, if
+    any.
+    """
 
     id: str
     layers: tuple[Layer, ...]
@@ -82,17 +85,35 @@ class Images(Protocol):
 
 
 def named(image: str, images: Images, pins: Pins | None = None) -> Base:
-    """The image that the user names. BaseError when it has no Python 3.11 or newer, or is not the one that is pinned."""
+    """
+    The image that the user names. BaseError when it has no Python 3.11 or newer, or is not the one that is pinned.
+    """
     found = images.named(image)
     if not found.version or tuple(map(int, found.version.split("."))) < OLDEST:
-        raise BaseError(Problem(what=f"{image} has {'Python ' + found.version if found.version else 'no python3'}",
-                                hint="the base of images must bring Python 3.11 or newer, as python3 on its PATH"))
+        raise BaseError(
+            Problem(
+                what=f"{image} has {'Python ' + found.version if found.version else 'no python3'}",
+                hint="the base of images must bring Python 3.11 or newer, as python3 on its PATH",
+            )
+        )
     if pins is not None and pins.get("image") == image and pins.get("id") != found.id:
-        raise BaseError(Problem(what=f"{image} is not the image that parigot.lock pins ({pins.get('id')})",
-                                hint="take it as it is now: parigot-oci build --update-base"))
-    return Base(title=f"{image} (Python {found.version})", layers=found.layers, python=found.python, version=found.version,
-                architecture=found.architecture, libc=found.libc, env=found.env, pins={"image": image, "id": found.id},
-                interpreter=_same_version(found.version))
+        raise BaseError(
+            Problem(
+                what=f"{image} is not the image that parigot.lock pins ({pins.get('id')})",
+                hint="take it as it is now: parigot-oci build --update-base",
+            )
+        )
+    return Base(
+        title=f"{image} (Python {found.version})",
+        layers=found.layers,
+        python=found.python,
+        version=found.version,
+        architecture=found.architecture,
+        libc=found.libc,
+        env=found.env,
+        pins={"image": image, "id": found.id},
+        interpreter=_same_version(found.version),
+    )
 
 
 def _same_version(version: str) -> Interpreter | None:
@@ -110,13 +131,22 @@ def distroless(pins: Pins | None = None, *, warn: Callable[[str], None] = lambda
     """
     arch = debian.architecture()
     packages = [debian.Package(**p) for p in pins["packages"]] if pins else newest(arch, warn)
-    version = next(p.name.removeprefix("python").removesuffix("-minimal") for p in packages if p.name.startswith("python3"))
+    version = next(
+        p.name.removeprefix("python").removesuffix("-minimal") for p in packages if p.name.startswith("python3")
+    )
     known = [[p.name, p.sha256] for p in packages]
     layer = cached(["distroless", RECIPE, known], lambda: _packed(packages, arch, version))
     root = _unpacked(layer)
-    return Base(title=f"Debian packages (Python {version}, distroless)", layers=(layer,), python=f"/usr/bin/python{version}",
-                version=version, architecture=arch, pins={"packages": [_pin(p) for p in packages]},
-                interpreter=interpreter(root, arch, version), root=root)
+    return Base(
+        title=f"Debian packages (Python {version}, distroless)",
+        layers=(layer,),
+        python=f"/usr/bin/python{version}",
+        version=version,
+        architecture=arch,
+        pins={"packages": [_pin(p) for p in packages]},
+        interpreter=interpreter(root, arch, version),
+        root=root,
+    )
 
 
 def _pin(package: debian.Package) -> dict[str, str]:
@@ -132,10 +162,16 @@ def newest(arch: str, warn: Callable[[str], None]) -> list[debian.Package]:
             if known is None or debian.version_key(known.version) < debian.version_key(package.version):
                 offered[package.name] = package
     chosen = _closure(offered)
-    version = next((p.name.removeprefix("python").removesuffix("-minimal") for p in chosen if p.name.startswith("python3.")), "0")
+    version = next(
+        (p.name.removeprefix("python").removesuffix("-minimal") for p in chosen if p.name.startswith("python3.")), "0"
+    )
     if tuple(map(int, version.split("."))) < OLDEST:
-        raise BaseError(Problem(what=f"this machine's suite has Python {version}, and images need 3.11 or newer",
-                                hint="give an image: `base: IMAGE` in parigot.yaml, or --base IMAGE"))
+        raise BaseError(
+            Problem(
+                what=f"this machine's suite has Python {version}, and images need 3.11 or newer",
+                hint="give an image: `base: IMAGE` in parigot.yaml, or --base IMAGE",
+            )
+        )
     return chosen
 
 
@@ -204,8 +240,10 @@ def interpreter(root: Path, arch: str, version: str) -> Interpreter:
     """How the Python of an unpacked base is run where it lies: through its own loader, with its own libraries."""
     libraries = root / "usr/lib" / debian.TRIPLES[arch]
     loader = next(iter(sorted(libraries.glob("ld-linux-*.so.*"))), libraries / "ld-linux.so")
-    return Interpreter(command=(str(loader), "--library-path", str(libraries), str(root / f"usr/bin/python{version}")),
-                       env={"PYTHONHOME": str(root / "usr")})
+    return Interpreter(
+        command=(str(loader), "--library-path", str(libraries), str(root / f"usr/bin/python{version}")),
+        env={"PYTHONHOME": str(root / "usr")},
+    )
 
 
 def _unpacked(layer: Layer) -> Path:

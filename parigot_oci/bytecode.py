@@ -1,8 +1,10 @@
 """
-Python sources compiled into images, so that a container starts without compiling: importing wasmtime takes a fifth of the time.
+Python sources compiled into images, so that a container starts without compiling: importing wasmtime takes a fifth of
+the time.
 
-The interpreter of the image itself compiles, as the bytes differ from patch release to patch release. The files carry the hash of
-their source and are not checked against it (PEP 552): so no time stamp gets in, and a read-only root is no obstacle.
+The interpreter of the image itself compiles, as the bytes differ from patch release to patch release. The files carry
+the hash of their source and are not checked against it (PEP 552): so no time stamp gets in, and a read-only root is
+no obstacle.
 """
 
 import os
@@ -43,7 +45,9 @@ class Interpreter:
 
 
 def compiled(entries: Iterable[Entry], python: Interpreter) -> list[Entry]:
-    """The .pyc files of all .py among the entries; a file that this Python cannot read gets none. BaseError if it fails."""
+    """
+    The .pyc files of all .py among the entries; a file that this Python cannot read gets none. BaseError if it fails.
+    """
     sources = sorted((e for e in entries if e.kind == "file" and e.path.endswith(".py")), key=lambda e: e.path)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [_written(sources[shard::_SHARDS], Path(folder)) for shard in range(_SHARDS)]
@@ -63,12 +67,25 @@ def _written(sources: Sequence[Entry], folder: Path) -> str:
 def _run(job: str, python: Interpreter) -> list[Entry]:
     env = {"PATH": os.defpath, "PYTHONHASHSEED": "0", **python.env}
     try:
-        done = subprocess.run([*python.command, "-S", "-s", "-c", _SCRIPT], input=job, env=env, capture_output=True, text=True,
-                              timeout=WAIT, check=True)
+        done = subprocess.run(
+            [*python.command, "-S", "-s", "-c", _SCRIPT],
+            input=job,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=WAIT,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
-        raise BaseError(Problem(what=f"the Python of the image cannot be run on this machine: {said.strip()}",
-                                hint="give another base: `base: IMAGE` in parigot.yaml, or --base IMAGE")) from error
+        raise BaseError(
+            Problem(
+                what=f"the Python of the image cannot be run on this machine: {said.strip()}",
+                hint="give another base: `base: IMAGE` in parigot.yaml, or --base IMAGE",
+            )
+        ) from error
     pairs = (line.split("\t") for line in done.stdout.splitlines())
-    return [Entry(path=str(Path(path).parent / "__pycache__" / Path(made).name), data=Path(made).read_bytes())
-            for path, made in pairs]
+    return [
+        Entry(path=str(Path(path).parent / "__pycache__" / Path(made).name), data=Path(made).read_bytes())
+        for path, made in pairs
+    ]

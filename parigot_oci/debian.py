@@ -1,6 +1,6 @@
 """
-Debian packages without Debian's tools: which mirrors this machine's apt uses, what their signed indexes offer, and the files
-of a package.
+Debian packages without Debian's tools: which mirrors this machine's apt uses, what their signed indexes offer, and
+the files of a package.
 
 Formats: sources.list(5); the repository format at wiki.debian.org/DebianRepository/Format; deb(5): an `ar` archive of
 `debian-binary`, `control.tar.*`, `data.tar.*`; Debian Policy 5.6.12 for the order of versions.
@@ -47,7 +47,9 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A package of an index. `file` is relative to the mirror; `depends` names the first of each set of alternatives."""
+    """
+    A package of an index. `file` is relative to the mirror; `depends` names the first of each set of alternatives.
+    """
 
     name: str
     version: str
@@ -65,16 +67,24 @@ def architecture() -> str:
 
 
 def sources(etc: Path = Path("/etc")) -> tuple[Source, ...]:
-    """What this machine's apt reads: component main of its own suite, -updates and -security. BaseError where it has no apt."""
+    """
+    What this machine's apt reads: component main of its own suite, -updates and -security. BaseError where it has no
+    apt.
+    """
     folder = etc / "apt/sources.list.d"
     files = [etc / "apt/sources.list", *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]
     texts = [(file.suffix == ".sources", file.read_text()) for file in files if file.is_file()]
     found = [source for stanzas, text in texts for source in (_stanzas(text) if stanzas else _lines(text))]
     codename = _codename(etc)
-    ours = tuple(dict.fromkeys(s for s in found if s.suite.removesuffix("-updates").removesuffix("-security") == codename))
+    ours = tuple(
+        dict.fromkeys(s for s in found if s.suite.removesuffix("-updates").removesuffix("-security") == codename)
+    )
     if not ours:
-        raise BaseError(Problem(what="nothing for images to stand on: this machine has no apt whose mirror could be asked",
-                                hint=_GIVE))
+        raise BaseError(
+            Problem(
+                what="nothing for images to stand on: this machine has no apt whose mirror could be asked", hint=_GIVE
+            )
+        )
     return ours
 
 
@@ -94,8 +104,11 @@ def _lines(text: str) -> Iterator[Source]:
 
 def _stanzas(text: str) -> Iterator[Source]:
     for stanza in paragraphs(text):
-        if "deb" in stanza.get("types", "").split() and "main" in stanza.get("components", "").split() \
-                and stanza.get("enabled", "yes").lower() != "no":
+        if (
+            "deb" in stanza.get("types", "").split()
+            and "main" in stanza.get("components", "").split()
+            and stanza.get("enabled", "yes").lower() != "no"
+        ):
             for uri in stanza.get("uris", "").split():
                 for suite in stanza.get("suites", "").split():
                     if uri.startswith("http"):
@@ -129,8 +142,12 @@ def index(source: Source, arch: str, warn: Callable[[str], None]) -> Iterator[Pa
         raise BaseError(Problem(what=f"{root} lists no {name}", hint=_GIVE))
     packed = fetch(f"{root}/{name}")
     if sha256(packed) != listed[1]:
-        raise BaseError(Problem(what=f"{root}/{name} is not what its signed index says",
-                                hint="the mirror is being updated, or is not to be trusted; try again later"))
+        raise BaseError(
+            Problem(
+                what=f"{root}/{name} is not what its signed index says",
+                hint="the mirror is being updated, or is not to be trusted; try again later",
+            )
+        )
     for stanza in lzma.decompress(packed).decode().split("\n\n"):
         yield from (_package(fields) for fields in paragraphs(stanza))
 
@@ -138,8 +155,13 @@ def index(source: Source, arch: str, warn: Callable[[str], None]) -> Iterator[Pa
 def _package(fields: Mapping[str, str]) -> Package:
     needs = ",".join(fields[key] for key in ("pre-depends", "depends") if key in fields)
     names = (re.split(r"[\s|(:]", need.strip())[0] for need in needs.split(",") if need.strip())
-    return Package(name=fields["package"], version=fields["version"], file=fields["filename"], sha256=fields["sha256"],
-                   depends=tuple(names))
+    return Package(
+        name=fields["package"],
+        version=fields["version"],
+        file=fields["filename"],
+        sha256=fields["sha256"],
+        depends=tuple(names),
+    )
 
 
 def _verified(signed: bytes, source: Source, warn: Callable[[str], None]) -> str:
@@ -151,11 +173,19 @@ def _verified(signed: bytes, source: Source, warn: Callable[[str], None]) -> str
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "InRelease").write_bytes(signed)
         keys = [f"--keyring={key}" for key in _keyrings(source.keyring, Path(folder))]
-        done = subprocess.run([gpgv, *keys, f"--output={folder}/text", f"{folder}/InRelease"], capture_output=True,
-                              timeout=WAIT, check=False)
+        done = subprocess.run(
+            [gpgv, *keys, f"--output={folder}/text", f"{folder}/InRelease"],
+            capture_output=True,
+            timeout=WAIT,
+            check=False,
+        )
         if done.returncode:
-            raise BaseError(Problem(what=f"{source.uri} {source.suite}: the index is not signed by a key that apt trusts",
-                                    hint=done.stderr.decode(errors="replace").strip()))
+            raise BaseError(
+                Problem(
+                    what=f"{source.uri} {source.suite}: the index is not signed by a key that apt trusts",
+                    hint=done.stderr.decode(errors="replace").strip(),
+                )
+            )
         return (Path(folder) / "text").read_text()
 
 
@@ -166,8 +196,11 @@ def _keyrings(named: str, folder: Path) -> list[Path]:
         (folder / "inline.asc").write_text("\n".join("" if line == "." else line for line in named.splitlines()))
         found = [folder / "inline.asc"]
     else:
-        found = [Path(name) for name in re.split(r"[\s,]+", named) if name.startswith("/")] or \
-            [_KEYRING, *sorted(trusted.glob("*.gpg")), *sorted(trusted.glob("*.asc"))]
+        found = [Path(name) for name in re.split(r"[\s,]+", named) if name.startswith("/")] or [
+            _KEYRING,
+            *sorted(trusted.glob("*.gpg")),
+            *sorted(trusted.glob("*.asc")),
+        ]
     return [_dearmored(key, folder) for key in found if key.is_file()]
 
 
@@ -180,7 +213,9 @@ def _dearmored(key: Path, folder: Path) -> Path:
 
 
 def version_key(version: str) -> Any:
-    """Sorts versions as dpkg does: by epoch, then upstream, then revision; `~` before the end, letters before the rest."""
+    """
+    Sorts versions as dpkg does: by epoch, then upstream, then revision; `~` before the end, letters before the rest.
+    """
     epoch, _, rest = version.rpartition(":")
     upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
     return int(epoch or 0), _part(upstream), _part(revision)
@@ -196,7 +231,9 @@ def _rank(char: str) -> int:
 
 
 def fetch(url: str) -> bytes:
-    """What an address holds. BaseError when it does not answer within the limit; FileNotFoundError when it is not there."""
+    """
+    What an address holds. BaseError when it does not answer within the limit; FileNotFoundError when it is not there.
+    """
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
             return bytes(answer.read())
@@ -209,7 +246,9 @@ def fetch(url: str) -> bytes:
 
 
 def download(file: str, digest: str, mirrors: Callable[[], Iterable[str]]) -> bytes:
-    """A pinned package's bytes: from the cache, else from the first mirror that has them; the hash is checked each time."""
+    """
+    A pinned package's bytes: from the cache, else from the first mirror that has them; the hash is checked each time.
+    """
     kept = cache_folder() / "debs" / digest
     if kept.is_file() and sha256(data := kept.read_bytes()) == digest:
         return data
@@ -222,8 +261,12 @@ def download(file: str, digest: str, mirrors: Callable[[], Iterable[str]]) -> by
             with replacing(kept) as out:
                 out.write(data)
             return data
-    raise BaseError(Problem(what=f"{Path(file).name}, pinned in parigot.lock, is gone from this machine's mirrors",
-                            hint="take what they have now: parigot-oci build --update-base"))
+    raise BaseError(
+        Problem(
+            what=f"{Path(file).name}, pinned in parigot.lock, is gone from this machine's mirrors",
+            hint="take what they have now: parigot-oci build --update-base",
+        )
+    )
 
 
 def unpack(deb: bytes) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
@@ -237,11 +280,14 @@ def unpack(deb: bytes) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
 def _data(deb: bytes) -> bytes:
     offset = 8
     while offset < len(deb):
-        name, size = deb[offset:offset + 16].decode().strip().rstrip("/"), int(deb[offset + 48:offset + 58])
+        name, size = deb[offset : offset + 16].decode().strip().rstrip("/"), int(deb[offset + 48 : offset + 58])
         if name in {"data.tar.xz", "data.tar.gz", "data.tar"}:
-            return deb[offset + 60:offset + 60 + size]
+            return deb[offset + 60 : offset + 60 + size]
         if name.startswith("data.tar"):
-            raise BaseError(Problem(what=f"this machine's packages are compressed in a way that is not read here: {name}",
-                                    hint=_GIVE))
+            raise BaseError(
+                Problem(
+                    what=f"this machine's packages are compressed in a way that is not read here: {name}", hint=_GIVE
+                )
+            )
         offset += 60 + size + size % 2
     raise BaseError(Problem(what="a Debian package without data", hint="take another: parigot-oci build --update-base"))

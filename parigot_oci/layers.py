@@ -1,8 +1,9 @@
 """
 Layers of images as values: the same entries give the same bytes, on every machine.
 
-Layers are stored uncompressed. A compressor's output differs from version to version, so that a digest would depend on the
-zlib at hand; and an engine on the same machine loads them faster so. Format: tar as in the OCI image specification, layer.md.
+Layers are stored uncompressed. A compressor's output differs from version to version, so that a digest would depend
+on the zlib at hand; and an engine on the same machine loads them faster so. Format: tar as in the OCI image
+specification, layer.md.
 """
 
 import hashlib
@@ -37,7 +38,10 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer that lies on disk. `digest` ("sha256:...") is that of the bytes and, as they are uncompressed, the diff id."""
+    """
+    A layer that lies on disk. `digest` ("sha256:...") is that of the bytes and, as they are uncompressed, the diff
+    id.
+    """
 
     digest: str
     size: int
@@ -76,8 +80,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:
-        raise OutputError(Problem(what=f"cannot write {path}: {error.strerror or error}",
-                                  hint="choose a folder that you may write to, or make room on the disk")) from error
+        raise OutputError(
+            Problem(
+                what=f"cannot write {path}: {error.strerror or error}",
+                hint="choose a folder that you may write to, or make room on the disk",
+            )
+        ) from error
 
 
 def with_parents(entries: Iterable[Entry]) -> list[Entry]:
@@ -116,8 +124,14 @@ def read_tar(path: Path) -> Iterator[Entry]:
     with tarfile.open(path) as tar:
         for info in tar:
             stream = tar.extractfile(info) if info.isfile() else None
-            yield Entry(path=info.name, kind=kinds.get(info.type, "file"), data=stream.read() if stream else b"",
-                        link=info.linkname, mode=info.mode, owner=info.uid)
+            yield Entry(
+                path=info.name,
+                kind=kinds.get(info.type, "file"),
+                data=stream.read() if stream else b"",
+                link=info.linkname,
+                mode=info.mode,
+                owner=info.uid,
+            )
 
 
 def pack(entries: Iterable[Entry]) -> Layer:

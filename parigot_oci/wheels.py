@@ -1,4 +1,7 @@
-"""The libraries that the shim stands on, as wheels for the Python of an image: pinned by hash, downloaded by pip, not installed."""
+"""
+The libraries that the shim stands on, as wheels for the Python of an image: pinned by hash, downloaded by pip, not
+installed.
+"""
 
 import re
 import subprocess
@@ -13,7 +16,9 @@ from parigot_oci.errors import BaseError, Problem
 from parigot_oci.layers import Entry, cache_folder, replacing, sha256
 
 NEEDED = ("httptools", "protobuf", "wasmtime")
-"""What the shim imports. Their versions are those that this tool runs with: a module precompiled here must fit there."""
+"""
+What the shim imports. Their versions are those that this tool runs with: a module precompiled here must fit there.
+"""
 
 WAIT = 300.0
 """Seconds that a download may take."""
@@ -31,11 +36,22 @@ def resolved(python: str, arch: str, libc: str = "glibc") -> Pins:
     wanted = [f"{name}=={version(name)}" for name in NEEDED]
     platforms = [f"--platform={each}_{MACHINES[arch]}" for each in _PLATFORMS[libc]]
     with tempfile.TemporaryDirectory() as folder:
-        said = _pip("--only-binary=:all:", *platforms, "--implementation=cp", f"--python-version={python}", *wanted, folder=folder)
+        said = _pip(
+            "--only-binary=:all:",
+            *platforms,
+            "--implementation=cp",
+            f"--python-version={python}",
+            *wanted,
+            folder=folder,
+        )
         found = sorted(Path(folder).glob("*.whl"))
         if not found:
-            raise BaseError(Problem(what=f"no {', '.join(wanted)} for Python {python} on {arch} ({libc}):\n{said}",
-                                    hint="pip must reach a package index; or take another base: --base IMAGE"))
+            raise BaseError(
+                Problem(
+                    what=f"no {', '.join(wanted)} for Python {python} on {arch} ({libc}):\n{said}",
+                    hint="pip must reach a package index; or take another base: --base IMAGE",
+                )
+            )
         return {wheel.name: _keep(wheel) for wheel in found}
 
 
@@ -67,14 +83,25 @@ def _download(missing: Pins) -> None:
             python, abi, platforms = tags[-3:]
             listing = Path(folder) / "wheels.txt"
             listing.write_text(f"{project}=={release} --hash=sha256:{digest}\n")
-            said += _pip("--only-binary=:all:", "--no-deps", "--require-hashes", f"--requirement={listing}",
-                         *(f"--platform={each}" for each in platforms.split(".")), f"--abi={abi.split('.')[0]}",
-                         *_python(python), folder=folder)
+            said += _pip(
+                "--only-binary=:all:",
+                "--no-deps",
+                "--require-hashes",
+                f"--requirement={listing}",
+                *(f"--platform={each}" for each in platforms.split(".")),
+                f"--abi={abi.split('.')[0]}",
+                *_python(python),
+                folder=folder,
+            )
             if (Path(folder) / name).is_file():
                 _keep(Path(folder) / name)
     if gone := [name for name, digest in missing.items() if _kept(digest) is None]:
-        raise BaseError(Problem(what=f"pinned in parigot.lock, but not to be had: {', '.join(gone)}\n{said.strip()}",
-                                hint="take what there is now: parigot-oci build --update-base"))
+        raise BaseError(
+            Problem(
+                what=f"pinned in parigot.lock, but not to be had: {', '.join(gone)}\n{said.strip()}",
+                hint="take what there is now: parigot-oci build --update-base",
+            )
+        )
 
 
 def _python(tag: str) -> Sequence[str]:
@@ -84,8 +111,19 @@ def _python(tag: str) -> Sequence[str]:
 
 
 def _pip(*words: str, folder: str) -> str:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--timeout=15",
-               "--retries=1", f"--dest={folder}", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--timeout=15",
+        "--retries=1",
+        f"--dest={folder}",
+        *words,
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
     except subprocess.TimeoutExpired:

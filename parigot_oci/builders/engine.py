@@ -1,0 +1,218 @@
+"""
+A Docker Engine: the only file that talks to one.
+
+Images are loaded as archives that were written here, never built by the engine: its own builds give another id each
+time.
+"""
+
+import gzip
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import requests
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from parigot_oci.base import Named
+from parigot_oci.errors import BaseError, EngineError, Problem
+from parigot_oci.image import BuiltImage, Image, write_archive
+from parigot_oci.layers import Layer, adopt, cache_folder, replacing
+
+WAIT = 60
+"""Seconds that the engine may stay silent; a follower of logs waits longer."""
+
+OLDEST_API = (1, 44)
+"""Of Docker Engine 25: health checks that are frequent at the start and rare later."""
+
+LABEL = "org.parigot.app"
+"""On every image: the app that it is part of."""
+
+_NO_ENGINE = (
+    "is Docker running, and may you use it? `docker version` says. Without one: `parigot-oci run` runs the app, "
+    "`parigot-oci build --output DIR` writes archives"
+)
+_ASK_PYTHON = (
+    "import sys,platform,json,sysconfig;print(json.dumps([sys.executable,'%d.%d'%sys.version_info[:2],"
+    "'musl' if 'musl' in (sysconfig.get_config_var('HOST_GNU_TYPE') or '') else 'glibc']))"
+)
+
+
+@contextmanager
+def _speaking(doing: str) -> Iterator[None]:
+    """Turns what the SDK raises into an EngineError that says what was being done."""
+    try:
+        yield
+    except (DockerException, requests.RequestException) as error:
+        said = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
+        raise EngineError(Problem(what=f"{doing}: {said}", hint=_NO_ENGINE)) from error
+
+
+def refusal(version: Mapping[str, Any]) -> str:
+    """Why an engine that describes itself so (GET /version) cannot serve, or ""."""
+    if version.get("Os") != "linux":
+        return f"it runs containers of {version.get('Os')}, not of linux"
+    if tuple(map(int, str(version.get("ApiVersion", "0.0")).split("."))) < OLDEST_API:
+        return f"it is version {version.get('Version')}, and 25 is the oldest that will do"
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """An engine that answered and will do. `known`: digests of layers that it has, which need not be sent again."""
+
+    client: docker.DockerClient
+    architecture: str
+    say: Callable[[str], None] = lambda _text: None
+    known: set[str] = field(default_factory=set)
+
+    @property
+    def api(self) -> Any:
+        return self.client.api  # half of its methods have no types
+
+    def build(self, image: Image) -> BuiltImage:
+        """Loads an image unless it is there already. EngineError when the engine does not take it."""
+        built = BuiltImage(name=image.reference, digest=image.digest)
+        with _speaking(f"the engine did not take {image.name}"):
+            if not self._has(image):
+                self.say(f"loading {image.name}")
+                self._send(image)
+            self.known.update(layer.digest for layer in image.layers)
+            self.api.tag(image.reference, image.name, "latest", force=True)
+        return built
+
+    def _has(self, image: Image) -> bool:
+        with suppress(ImageNotFound):
+            return self.api.inspect_image(image.reference)["Id"] in {image.config_digest, image.digest}
+        return False
+
+    def _send(self, image: Image) -> None:
+        try:
+            self._load(image, self.known)
+        except DockerException:
+            if not self.known:
+                raise
+            self.known.clear()  # somebody removed what it had
+            self._load(image, ())
+
+    def _load(self, image: Image, known: Sequence[str] | set[str]) -> None:
+        with tempfile.TemporaryFile() as file:
+            write_archive(image, cast(Any, file), known)
+            file.seek(0)
+            for line in self.api.load_image(file):
+                if "error" in line:
+                    raise DockerException(line["error"])
+        if not self._has(image):
+            raise DockerException(f"it says that it loaded {image.reference}, and does not have it")
+
+    def named(self, image: str) -> Named:
+        """
+        An image that the engine has, whatever made it: its layers, and the Python in it. BaseError when it is not
+        there.
+        """
+        try:
+            with _speaking(f"cannot look at {image}"):
+                found = self.api.inspect_image(image)
+        except EngineError as error:
+            if isinstance(error.__cause__, ImageNotFound):
+                raise BaseError(
+                    Problem(what=f"the engine has no image {image}", hint=f"docker pull {image}")
+                ) from error
+            raise
+        python, version, libc = self._python(image)
+        env = dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [])
+        return Named(
+            id=found["Id"],
+            layers=self._saved(image),
+            architecture=found["Architecture"],
+            env=env,
+            python=python,
+            version=version,
+            libc=libc,
+        )
+
+    def _python(self, image: str) -> tuple[str, str, str]:
+        """Path, version and C library of an image's python3, as it says itself; empty where it has none."""
+        with suppress(DockerException, ValueError):
+            said = self.client.containers.run(
+                image, ["-c", _ASK_PYTHON], entrypoint="python3", network_mode="none", remove=True, read_only=True
+            )
+            python, version, libc = json.loads(said)
+            return python, version, libc
+        return "", "", "glibc"
+
+    def _saved(self, image: str) -> tuple[Layer, ...]:
+        self.say(f"reading the layers of {image}")
+        with _speaking(f"cannot save {image}"), tempfile.TemporaryFile() as file:
+            for chunk in self.api.get_image(image):
+                file.write(chunk)
+            file.seek(0)
+            with tarfile.open(fileobj=file) as tar:
+                listed = json.load(cast(Any, tar.extractfile("manifest.json")))[0]["Layers"]
+                return tuple(_uncompressed(tar, name) for name in listed)
+
+    def runtimes(self) -> tuple[str, ...]:
+        """The OCI runtimes that are registered, sorted."""
+        with _speaking("the engine does not say which runtimes it has"):
+            return tuple(sorted(self.client.info().get("Runtimes") or {}))
+
+    def containers(self, project: str) -> dict[str, str]:
+        """The containers of a compose project: service name -> container id; those that ended included."""
+        with _speaking(f"cannot list the containers of {project}"):
+            found = self.api.containers(all=True, filters={"label": f"com.docker.compose.project={project}"})
+        return {
+            each["Labels"]["com.docker.compose.service"]: each["Id"]
+            for each in reversed(found)
+            if each["Labels"].get("com.docker.compose.oneoff") != "True"
+        }
+
+    def stderr(self, container: str, *, follow: bool) -> Iterator[bytes]:
+        """What a container wrote to its standard error, in pieces; with `follow` until it ends."""
+        with _speaking("cannot read a container's log"):
+            yield from self.api.logs(container, stdout=False, stderr=True, stream=True, follow=follow)
+
+
+def _uncompressed(tar: tarfile.TarFile, name: str) -> Layer:
+    scratch = cache_folder() / "layers" / f".saving-{name.replace('/', '-')}"
+    with tempfile.NamedTemporaryFile() as raw:
+        raw.write(cast(Any, tar.extractfile(name)).read())
+        raw.flush()
+        with replacing(scratch) as out:
+            _plain(Path(raw.name), out)
+    return adopt(scratch)
+
+
+def _plain(path: Path, out: Any) -> None:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as source:
+        while piece := source.read(1 << 20):
+            out.write(piece)
+
+
+def connect(say: Callable[[str], None] = lambda _text: None, *, timeout: float = WAIT) -> Engine:
+    """The engine that the docker command would use. EngineError when none answers, or it is the wrong one."""
+    with _speaking("no engine answers"):
+        client = _client(timeout)
+        version = client.version()
+    if why := refusal(version):
+        raise EngineError(Problem(what=f"this engine will not do: {why}", hint=_NO_ENGINE))
+    engine = Engine(client=client, architecture=str(version["Arch"]), say=say)
+    with _speaking("the engine does not list its images"):
+        ours = engine.api.images(filters={"label": LABEL})[:20]
+        engine.known.update(d for each in ours for d in engine.api.inspect_image(each["Id"])["RootFS"]["Layers"])
+    return engine
+
+
+def _client(timeout: float) -> docker.DockerClient:
+    context = None if os.environ.get("DOCKER_HOST") else ContextAPI.get_current_context()
+    if context is not None and context.Host:
+        return docker.DockerClient(base_url=context.Host, timeout=int(timeout), tls=context.TLSConfig or False)
+    return docker.DockerClient.from_env(timeout=int(timeout))

@@ -1,0 +1,134 @@
+"""
+The compose file: golden folders (a case is a folder with the file that its plan gives), and what must never be in
+one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from parigot_oci import plan, resources
+from parigot_oci.errors import OutputError
+from parigot_oci.image import Container, Image
+from parigot_oci.model import App, Declaration, Edge, Graph, Guest, Limits, Mode, Plan, Port, Timeouts
+from parigot_oci.targets import compose
+
+GOLDEN = Path(__file__).parent / "golden" / "compose"
+PARTS = compose.skeletons(resources.folder("compose"))
+FILE_SERVICE = "file.v1.FileService"
+
+
+def guest(name: str, kind: str, *ports: Port) -> Guest:
+    return Guest(
+        name=name, kind="program" if kind == "program" else "service", wasm=Path(f"/src/{name}.wasm"), ports=ports
+    )
+
+
+APP = App(
+    name="vinyl",
+    file=Path("/src/parigot.yaml"),
+    start=("client",),
+    timeouts=Timeouts(startup=1500),
+    limits=Limits(message=16 << 20, memory=256 << 20),
+    guests={
+        "catalogue": guest("catalogue", "service"),
+        "client": guest("client", "program"),
+        "store": guest("store", "service", Port(port=8080), Port(address="::1", port=9090)),
+    },
+)
+SERVICES = Graph(
+    start=("store",),
+    order=("catalogue", "file", "store"),
+    builtins=("file",),
+    edges=(
+        Edge(caller="store", service="demo.vvv.Catalogue", callee="catalogue"),
+        Edge(caller="store", service=FILE_SERVICE, callee="file"),
+    ),
+    declarations={
+        "catalogue": Declaration(exports={"demo.vvv.Catalogue": ("Find",)}),
+        "store": Declaration(requires=("demo.vvv.Catalogue", FILE_SERVICE), exports={"demo.vvv.Store": ("Best",)}),
+    },
+)
+PROGRAM = Graph(
+    start=("client",),
+    program="client",
+    order=(*SERVICES.order, "client"),
+    builtins=("file",),
+    edges=(*SERVICES.edges, Edge(caller="client", service="demo.vvv.Store", callee="store")),
+    declarations={**SERVICES.declarations, "client": Declaration(requires=("demo.vvv.Store",))},
+)
+LONE = Graph(start=("client",), program="client", order=("client",), declarations={"client": Declaration()})
+
+
+def images(of: Plan, kind: Container = "portable") -> Mapping[str, Image]:
+    def image(name: str, kind: Container) -> Image:
+        command = ("/usr/bin/python3.11", "-m", "shim") if kind == "portable" else ("/service.wasm",)
+        return Image(name=f"vinyl/{name}", kind=kind, layers=(), command=command, config=b"", manifest=name.encode())
+
+    return {node.name: image(node.name, kind if node.guests else "portable") for node in of.nodes}
+
+
+CASES: dict[str, tuple[Graph, Mode, Container]] = {
+    "program-split": (PROGRAM, "split", "portable"),
+    "program-monolith": (PROGRAM, "monolith", "portable"),
+    "services-split": (SERVICES, "split", "portable"),
+    "services-monolith": (SERVICES, "monolith", "portable"),
+    "wasm-containers": (PROGRAM, "split", "wasm"),
+    "lone-program": (LONE, "split", "portable"),
+}
+
+
+def rendered(case: str) -> str:
+    graph, mode, kind = CASES[case]
+    made = plan.make(APP, graph, mode)
+    return compose.render(APP, made, images(made, kind), PARTS)["compose.yaml"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plan_gives_the_compose_file_of_its_golden_folder(case: str) -> None:
+    assert rendered(case) == (GOLDEN / case / "compose.yaml").read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_container_runs_without_root_without_capabilities_and_on_a_read_only_root(case: str) -> None:
+    for service in yaml.safe_load(rendered(case))["services"].values():
+        assert (service["user"], service["read_only"], service["cap_drop"]) == ("65532:65532", True, ["ALL"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"]
+        assert service["pids_limit"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_only_a_node_that_holds_ports_is_on_the_network_with_a_way_out(case: str) -> None:
+    document = yaml.safe_load(rendered(case))
+    assert document["networks"]["services"]["internal"] is True
+    for service in document["services"].values():
+        assert ("outside" in service["networks"]) == ("ports" in service)
+
+
+def test_both_modes_have_one_project_one_volume_and_one_name_for_the_program() -> None:
+    split, monolith = (yaml.safe_load(rendered(f"program-{mode}")) for mode in ("split", "monolith"))
+    assert split["name"] == monolith["name"] == "vinyl"
+    assert split["volumes"] == monolith["volumes"]
+    assert split["services"]["client"]["restart"] == monolith["services"]["client"]["restart"] == "no"
+
+
+def test_words_that_yaml_or_compose_would_take_for_something_else_are_quoted() -> None:
+    text = compose._dump({"a": ["y", "no", "1.5", "$HOME", "plain", "0x10", "12:30", "", None]})
+    assert text == 'a:\n  - "y"\n  - "no"\n  - "1.5"\n  - "$$HOME"\n  - plain\n  - "0x10"\n  - "12:30"\n  - ""\n  -\n'
+
+
+def test_every_skeleton_is_valid_yaml() -> None:
+    assert set(PARTS) == {"header", "node", "ingress", "file"}
+    assert all(isinstance(part, dict) for part in PARTS.values())
+
+
+def test_a_compose_file_of_somebody_else_is_refused_by_name(tmp_path: Path) -> None:
+    theirs = tmp_path / "compose.yaml"
+    theirs.write_text("services: {}\n")
+    with pytest.raises(OutputError, match=r"compose\.yaml.*left alone"):
+        compose.refuse_foreign(theirs)
+    theirs.write_text(rendered("lone-program"))
+    compose.refuse_foreign(theirs)
