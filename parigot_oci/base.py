@@ -30,14 +30,19 @@ Pins = Mapping[str, Any]
 _FIRST = "python3-minimal"
 _NOT_NEEDED = re.compile(
     r"gcc-\d+-base|media-types|libcrypt1|libdb5|libncursesw|libtinfo|libreadline|readline-common|libnsl|libtirpc|libgssapi"
-    r"|libkrb5|libk5|libcom-err|libkeyutils|debconf|dpkg|tzdata|netbase|libgpm|perl|install-info" ) _PRUNED =
-    re.compile(
+    r"|libkrb5|libk5|libcom-err|libkeyutils|debconf|dpkg|tzdata|netbase|libgpm|perl|install-info"
+)
+_PRUNED = re.compile(
     r"usr/share/(?!doc/[^/]+/copyright$)|usr/lib/[^/]+/(gconv|audit)/|usr/lib/(locale|valgrind|binfmt\.d)/|usr/sbin/"
-    r"|usr/lib/python3[^/]*/(test|idlelib|lib2to3|ensurepip|tkinter|turtledemo|pydoc_data|distutils|config-[^/]+|venv)/"
-    r"|usr/lib/python3/|etc/(ld\.so|python3/|init|default/)|usr/bin/(?!python)|.*/__pycache__/" ) _MERGED =
-    re.compile(r"(bin|sbin|lib|lib64|lib32|libx32)/") _ETC = { "etc/passwd":
-    f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NOBODY}:{NOBODY}:nonroot:/tmp:/sbin/nologin\n", "etc/group":
-    f"root:x:0:\nnonroot:x:{NOBODY}:\n", "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n", }
+    r"|usr/lib/python3[^/]*/(test|idlelib|lib2to3|ensurepip|tkinter|turtledemo|pydoc_data|distutils|venv|config-[^/]+)/"
+    r"|usr/lib/python3/|etc/(ld\.so|python3/|init|default/)|usr/bin/(?!python)|.*/__pycache__/"
+)
+_MERGED = re.compile(r"(bin|sbin|lib|lib64|lib32|libx32)/")
+_ETC = {
+    "etc/passwd": f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NOBODY}:{NOBODY}:nonroot:/tmp:/sbin/nologin\n",
+    "etc/group": f"root:x:0:\nnonroot:x:{NOBODY}:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,7 @@ class Base:
     lock.
 
     `interpreter` is the same Python (or one of the same version) on this machine: None where there is none to compile
-    with.
+    with. `root`: the base unpacked on this machine, where it was made here.
     """
 
     title: str
@@ -64,10 +69,7 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """
-    What an engine says of an image: its id, its layers as uncompressed tars in the cache, and the Python in it, if
-    any.
-    """
+    """What an engine says of an image: its id, its layers as plain tars in the cache, and the Python in it, if any."""
 
     id: str
     layers: tuple[Layer, ...]
@@ -85,9 +87,7 @@ class Images(Protocol):
 
 
 def named(image: str, images: Images, pins: Pins | None = None) -> Base:
-    """
-    The image that the user names. BaseError when it has no Python 3.11 or newer, or is not the one that is pinned.
-    """
+    """The image that the user names. BaseError when it has no Python 3.11 or newer, or is not the pinned one."""
     found = images.named(image)
     if not found.version or tuple(map(int, found.version.split("."))) < OLDEST:
         raise BaseError(

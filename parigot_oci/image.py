@@ -162,7 +162,7 @@ def _image(
             "architecture": architecture,
             "os": "linux",
             "created": created,
-            "config": {"User": f"{NOBODY}:{NOBODY}", "Labels": labels, **settings},
+            "config": dict[str, Any](User=f"{NOBODY}:{NOBODY}", Labels=labels, **settings),
             "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
             "history": [{"created": created, "created_by": "parigot-oci"} for _ in layers],
         }
