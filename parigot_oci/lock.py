@@ -1,0 +1,162 @@
+"""
+parigot.lock: what the guests said they require and export, kept beside the manifest, committed and enforced.
+
+JSON, the same bytes for the same knowledge. Sections that are not about guests (`base`, `wheels`: what images stand on)
+belong to those who read and write them; here they are passed along.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from parigot_oci.errors import LockError, OutputError, Problem
+from parigot_oci.model import App, Declaration
+
+VERSION = 1
+NAME = "parigot.lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """One guest: what it requires, and for each service that it exports the hash of each method's messages, or ""."""
+
+    requires: tuple[str, ...] = ()
+    exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(requires=self.requires, exports={name: tuple(m) for name, m in self.exports.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """`compilers`: toolchain -> the version that built the guests. `sections`: everything else, as JSON values."""
+
+    guests: Mapping[str, Locked] = field(default_factory=dict)
+    compilers: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_section(self, name: str, value: Any) -> "Lock":
+        """The same lock with one opaque section put in place, or taken out by None."""
+        others = {key: old for key, old in self.sections.items() if key != name}
+        return replace(self, sections=others if value is None else others | {name: value})
+
+
+def path(app: App) -> Path:
+    """Beside the manifest."""
+    return app.root / NAME
+
+
+def read(file: Path) -> Lock:
+    """An empty lock where there is no file. Raises LockError where there is one that cannot be understood."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        if value["version"] != VERSION:
+            hint = "Upgrade: pip install -U parigot-oci"
+            raise LockError(Problem(what=f"format {value['version']} is not known here", file=str(file), hint=hint))
+        return Lock(
+            guests={name: _locked(said) for name, said in sorted(value.pop("guests", {}).items())},
+            compilers=dict(sorted(value.pop("compilers", {}).items())),
+            sections={key: value[key] for key in sorted(value) if key != "version"},
+        )
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"cannot be understood: {type(error).__name__}: {error}"
+        hint = "Resolve merge conflicts in it by hand, or delete it: the next run learns it anew."
+        raise LockError(Problem(what=what, file=str(file), hint=hint)) from error
+
+
+def _locked(said: Mapping[str, Any]) -> Locked:
+    exports = {service: dict(sorted(methods.items())) for service, methods in sorted(said["exports"].items())}
+    return Locked(requires=tuple(sorted(said["requires"])), exports=exports)
+
+
+def text(lock: Lock) -> str:
+    """The file's content, sorted throughout."""
+    guests = {name: {"requires": g.requires, "exports": g.exports} for name, g in lock.guests.items()}
+    value = {**lock.sections, "version": VERSION, "guests": guests, "compilers": lock.compilers}
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write(file: Path, lock: Lock) -> bool:
+    """Whole or not at all, and only when it says something new: then True. Raises OutputError."""
+    content = text(lock)
+    try:
+        if file.exists() and file.read_text(encoding="utf-8") == content:
+            return False
+        replace_file(file, content)
+    except OSError as error:
+        hint = "Make the folder writable, or use --locked, which writes nothing."
+        raise OutputError(Problem(what=f"cannot be written: {error.strerror}", file=str(file), hint=hint)) from error
+    return True
+
+
+def replace_file(file: Path, content: str) -> None:
+    """Put `content` in the place of `file` in one step, so that no reader ever sees half of it. Raises OSError."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(content)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """There is no way to look at it but to set it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def locked(declaration: Declaration, hashed: Callable[[str, str], str]) -> Locked:
+    """What the lock keeps of a declaration; `hashed` gives the hash of a service's method, "" where it is not known."""
+    return Locked(
+        requires=tuple(sorted(declaration.requires)),
+        exports={
+            service: {method: hashed(service, method) for method in sorted(methods)}
+            for service, methods in sorted(declaration.exports.items())
+        },
+    )
+
+
+def diff(old: Lock, new: Lock) -> list[str]:
+    """What changed, a line each, for a person: `+ store exports demo.Store/Sell`."""
+    lines: list[str] = []
+    for name in sorted({*old.guests, *new.guests}):
+        if name not in new.guests:
+            lines.append(f"- {name}")
+            continue
+        lines.extend(_guest_diff(name, old.guests.get(name, Locked()), new.guests[name]))
+        if name not in old.guests and not any(line.startswith(f"+ {name} ") for line in lines):
+            lines.append(f"+ {name}")
+    for tool in sorted({*old.compilers, *new.compilers}):
+        before, after = old.compilers.get(tool, "none"), new.compilers.get(tool, "none")
+        if before != after:
+            lines.append(f"~ compiler {tool}: {before} → {after}")
+    changed = {key for key in {*old.sections, *new.sections} if old.sections.get(key) != new.sections.get(key)}
+    return lines + [f"~ {key}" for key in sorted(changed)]
+
+
+def _guest_diff(name: str, old: Locked, new: Locked) -> Iterator[str]:
+    for sign, some, others in (("-", old, new), ("+", new, old)):
+        for service in some.requires:
+            if service not in others.requires:
+                yield f"{sign} {name} requires {service}"
+        for service, methods in some.exports.items():
+            if service not in others.exports and not methods:
+                yield f"{sign} {name} exports {service}"
+            for method in methods:
+                if method not in others.exports.get(service, {}):
+                    yield f"{sign} {name} exports {service}/{method}"
+    for service, methods in new.exports.items():
+        for method, hashed in methods.items():
+            if old.exports.get(service, {}).get(method, hashed) != hashed:
+                yield f"~ {name} exports {service}/{method}: its messages changed"

@@ -1,0 +1,129 @@
+"""
+From a manifest and its lock to a graph that is true: every guest of the closure asked, nobody else built or opened.
+
+The lock says how far the closure reaches; each guest in it is then asked (`declare`), and where one has changed, the
+closure is followed again. Only a service that nobody known exports makes us ask further, in manifest order.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from parigot_oci import lock as locks
+from parigot_oci.errors import LockError, ParigotError, Problem
+from parigot_oci.graph import reach, resolve
+from parigot_oci.lock import Lock
+from parigot_oci.model import App, Declaration, Graph, Guest
+
+Declare = Callable[[Guest], Declaration]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """`diff` is what is new in `lock` (lines for a person); `warnings` did not stand in the way."""
+
+    app: App
+    graph: Graph
+    lock: Lock
+    diff: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(kw_only=True)
+class _Asked:
+    """What has been learnt in this run."""
+
+    fresh: dict[str, Declaration] = field(default_factory=dict)
+    failed: dict[str, ParigotError] = field(default_factory=dict)
+
+
+def settle(
+    app: App,
+    start: Sequence[str],
+    old: Lock,
+    *,
+    declare: Declare,
+    hashed: Callable[[str, str], str] = lambda _service, _method: "",
+    locked: bool = False,
+) -> Settled:
+    """
+    Raises what `declare` raises for guests that are needed (all at once), GraphError, and with `locked` LockError when
+    the guests are not what `old` says. Writes nothing.
+    """
+    start = tuple(start or app.start)
+    known = {name: said.declaration for name, said in old.guests.items() if name in app.guests}
+    asked = _Asked()
+    if not set(start) - set(app.guests):
+        _ask_all_needed(app, start, known, asked, declare, search=not locked)
+    new = _updated(app, old, asked, hashed)
+    diff = tuple(locks.diff(old, new))
+    if locked and diff:
+        raise LockError(_not_as_locked(app, diff))
+    try:
+        graph = resolve(app, start, known | asked.fresh)
+    except ParigotError as error:
+        raise type(error)(*error.problems, *_failures(asked)) from error
+    return Settled(app=app, graph=graph, lock=new, diff=diff, warnings=tuple(_failures(asked)))
+
+
+def _ask_all_needed(
+    app: App, start: Sequence[str], known: Mapping[str, Declaration], asked: _Asked, declare: Declare, *, search: bool
+) -> None:
+    """Each turn asks somebody new, so it ends."""
+    while True:
+        found = reach(app, start, {**known, **asked.fresh})
+        if needed := [name for name in found.paths if name not in asked.fresh]:
+            _ask(app, needed, asked, declare)
+        elif found.unmet and search and (candidate := next(_candidates(app, known, asked), None)):
+            try:
+                asked.fresh[candidate] = declare(app.guests[candidate])
+            except ParigotError as error:
+                asked.failed[candidate] = error
+        else:
+            return
+
+
+def _ask(app: App, names: Sequence[str], asked: _Asked, declare: Declare) -> None:
+    errors = []
+    for name in names:
+        try:
+            if name in asked.failed:
+                raise asked.failed.pop(name)
+            asked.fresh[name] = declare(app.guests[name])
+        except ParigotError as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])(*(problem for error in errors for problem in error.problems)) from errors[0]
+
+
+def _candidates(app: App, known: Mapping[str, Declaration], asked: _Asked) -> Iterator[str]:
+    """Who may export what is missing: services that the lock does not know; then those that may have changed since."""
+    unasked = [
+        guest.name
+        for guest in app.guests.values()
+        if guest.kind == "service" and guest.name not in asked.fresh and guest.name not in asked.failed
+    ]
+    yield from (name for name in unasked if name not in known)
+    yield from (name for name in unasked if name in known)
+
+
+def _failures(asked: _Asked) -> Iterator[Problem]:
+    for name, error in asked.failed.items():
+        for problem in error.problems:
+            what = f"{name} could not be asked what it exports: {problem.what}"
+            yield Problem(what=what, file=problem.file, line=problem.line, hint=problem.hint)
+
+
+def _updated(app: App, old: Lock, asked: _Asked, hashed: Callable[[str, str], str]) -> Lock:
+    """Guests that left the manifest leave the lock."""
+    kept = {name: said for name, said in old.guests.items() if name in app.guests}
+    fresh = {name: locks.locked(said, hashed) for name, said in asked.fresh.items()}
+    return Lock(guests=dict(sorted({**kept, **fresh}.items())), compilers=old.compilers, sections=old.sections)
+
+
+def _not_as_locked(app: App, diff: Sequence[str]) -> Problem:
+    changes = "".join(f"\n    {line}" for line in diff)
+    return Problem(
+        what=f"the guests are not what the lock says:{changes}",
+        file=str(locks.path(app)),
+        hint="Run `parigot-oci check`, which updates it, review the change and commit it; or leave --locked out.",
+    )
