@@ -65,7 +65,7 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """A .wasm file. `digest` is the SHA-256 of its bytes in hexadecimal. A component's imports and exports are not read."""
+    """A .wasm file. `digest` is the SHA-256 of its bytes in hexadecimal. A component's inside is not read."""
 
     path: Path
     flavour: Flavour
