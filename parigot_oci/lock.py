@@ -6,8 +6,6 @@ belong to those who read and write them; here they are passed along.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from parigot_oci.errors import LockError, OutputError, Problem
 from parigot_oci.model import App, Declaration
+from parigot_oci.state import put
 
 VERSION = 1
 NAME = "parigot.lock"
@@ -89,31 +88,11 @@ def write(file: Path, lock: Lock) -> bool:
     try:
         if file.exists() and file.read_text(encoding="utf-8") == content:
             return False
-        replace_file(file, content)
+        put(file, content.encode())
     except OSError as error:
         hint = "Make the folder writable, or use --locked, which writes nothing."
         raise OutputError(Problem(what=f"cannot be written: {error.strerror}", file=str(file), hint=hint)) from error
     return True
-
-
-def replace_file(file: Path, content: str) -> None:
-    """Put `content` in the place of `file` in one step, so that no reader ever sees half of it. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(content)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """There is no way to look at it but to set it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def locked(declaration: Declaration, hashed: Callable[[str, str], str]) -> Locked:
