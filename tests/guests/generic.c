@@ -6,7 +6,8 @@
  *   LOG             a record written between launch and serve
  *   READY           "no": exit 1 after launch
  *   READY_DELAY_MS  sleeps so long between launch and serve
- *   MODE            what a call does: echo (default), forward, name, fail, trap, exit, loop, sleep, later, log, memory
+ *   MODE            what a call does: echo (default), double (its request twice), forward, name (of its caller), fail, trap, exit,
+ *                   loop, sleep, later (answers by a timer), log, print (to stdout), memory (takes all)
  *   FORWARD         for forward: "a.v1.B/M", which gets the request and gives the reply
  *   DELAY_MS        for sleep and later: 60000 unless said otherwise
  *
@@ -70,6 +71,14 @@ static void later(parigot_call_t call, const void *req, size_t len) {
 		parigot_fail(call, PARIGOT_INTERNAL, "no timer");
 }
 
+static void answer_twice_the_bytes(parigot_call_t call, const void *req, size_t len) {
+	parigot_buf_t reply = {0};
+	parigot_buf_add(&reply, req, len);
+	parigot_buf_add(&reply, req, len);
+	parigot_reply(call, reply.data, reply.len);
+	parigot_buf_free(&reply);
+}
+
 /* Takes memory until there is none, and says how many MiB there were. */
 static void take_memory(parigot_call_t call) {
 	int mebibytes = 0;
@@ -81,6 +90,11 @@ static void take_memory(parigot_call_t call) {
 
 static void act(const char *mode, parigot_call_t call, const void *req, size_t len) {
 	if (strcmp(mode, "echo") == 0) {
+		parigot_reply(call, req, len);
+	} else if (strcmp(mode, "double") == 0) {
+		answer_twice_the_bytes(call, req, len);
+	} else if (strcmp(mode, "print") == 0) {
+		printf("printed by a service\n");
 		parigot_reply(call, req, len);
 	} else if (strcmp(mode, "name") == 0) {
 		parigot_buf_t caller = {0};

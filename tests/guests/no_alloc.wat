@@ -1,0 +1,16 @@
+;; A service test.v1.Full/Take that has no room for any request; an empty one it answers.
+(module
+  (import "parigot" "export" (func $export (param i32 i32) (result i32)))
+  (import "parigot" "bind" (func $bind (param i32 i32 i32 i32) (result i32)))
+  (import "parigot" "launch" (func $launch (result i32)))
+  (import "parigot" "serve" (func $serve))
+  (import "parigot" "answer" (func $answer (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "test.v1.FullTake")
+  (func (export "_start")
+    (drop (call $bind (call $export (i32.const 0) (i32.const 12)) (i32.const 12) (i32.const 4) (i32.const 1)))
+    (drop (call $launch))
+    (call $serve))
+  (func (export "parigot_alloc") (param i32) (result i32) (i32.const 0))
+  (func (export "parigot_handle") (param $call i32) (param i32 i32 i32 i32)
+    (drop (call $answer (local.get $call) (i32.const 0) (i32.const 0) (i32.const 0)))))

@@ -1,0 +1,15 @@
+;; A service test.v1.Deep/Dive whose handler calls itself without end: it needs no memory, only the stack.
+(module
+  (import "parigot" "export" (func $export (param i32 i32) (result i32)))
+  (import "parigot" "bind" (func $bind (param i32 i32 i32 i32) (result i32)))
+  (import "parigot" "launch" (func $launch (result i32)))
+  (import "parigot" "serve" (func $serve))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "test.v1.DeepDive")
+  (func $dive (param $depth i32) (result i32)
+    (i32.add (i32.const 1) (call $dive (i32.add (local.get $depth) (i32.const 1)))))
+  (func (export "_start")
+    (drop (call $bind (call $export (i32.const 0) (i32.const 12)) (i32.const 12) (i32.const 4) (i32.const 1)))
+    (drop (call $launch))
+    (call $serve))
+  (func (export "parigot_handle") (param i32 i32 i32 i32 i32) (drop (call $dive (i32.const 0)))))
