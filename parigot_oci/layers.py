@@ -49,8 +49,14 @@ class Layer:
 
 
 def cache_folder() -> Path:
-    """Where what was downloaded and packed is kept from build to build: per user, by content."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parigot-oci"
+    """Where what was downloaded and packed is kept from build to build: by content, and the user's alone."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parigot-oci"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "set XDG_CACHE_HOME to a folder that you may write to"
+        raise OutputError(Problem(what=f"cannot make {folder}: {error.strerror}", hint=hint)) from error
+    return folder
 
 
 def mtime() -> int:
