@@ -43,7 +43,7 @@ WASI = DENIED | _names(
 PROVIDED = {"parigot": KERNEL, "wasi_snapshot_preview1": WASI}
 
 _KINDS: tuple[Kind, ...] = ("func", "table", "memory", "global", "tag")
-_IMPORTS, _EXPORTS = 2, 7  # numbers of sections
+_CUSTOM, _IMPORTS, _EXPORTS = 0, 2, 7  # numbers of sections
 _TYPED_REFERENCES = (0x63, 0x64)  # (ref null ht), (ref ht): a heap type follows
 
 
@@ -102,6 +102,24 @@ def check(module: Module) -> tuple[Problem, ...]:
 def denied(module: Module) -> tuple[Import, ...]:
     """Imports that are there, and always answer that access is denied."""
     return tuple(i for i in module.imports if i.module == "wasi_snapshot_preview1" and i.name in DENIED)
+
+
+def without_debug(content: bytes) -> bytes:
+    """
+    The module less its DWARF, which holds paths of the machine that it was compiled on. Functions keep their names.
+
+    Raises GuestError for what is not a module.
+    """
+    try:
+        reader = _Reader(content)
+        kept, start = [reader.take(8)], 8
+        for section, body in _sections(reader):
+            if section != _CUSTOM or not body.name().startswith(".debug_"):
+                kept.append(content[start : reader.at])
+            start = reader.at
+    except _Malformed as problem:
+        raise GuestError(str(problem)) from None
+    return b"".join(kept)
 
 
 def _missing_imports(module: Module) -> Iterator[Problem]:

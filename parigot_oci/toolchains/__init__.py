@@ -1,0 +1,1 @@
+"""How a guest's .wasm is made, a module for each toolchain; `seam` says what each of them gives."""
