@@ -34,7 +34,7 @@ def find(start: Path) -> Path:
         Problem(
             what=f"no {NAME} in this folder or above it",
             file=str(start),
-            hint="Go to the app's folder, or name its manifest: parigot-oci -f path/to/parigot.yaml ...",
+            hint="Go to the app's folder, or name its manifest: -f path/to/parigot.yaml",
         )
     )
 
@@ -55,6 +55,13 @@ def load(path: Path) -> App:
     if problems:
         raise ManifestError(*sorted(problems, key=lambda problem: problem.line))
     return _app(document, _mapping(document.value))
+
+
+def milliseconds(text: str) -> int:
+    """A duration as the manifest writes it: 500ms, 30s, 2m. Raises ManifestError."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(ms|s|m)", text) or _quantity(text, MILLISECONDS) < 1:
+        raise ManifestError(f"{text!r} is not a duration: 500ms, 30s or 2m")
+    return _quantity(text, MILLISECONDS)
 
 
 def _problem(document: Document, path: Iterable[Step], what: str, hint: str = "") -> Problem:

@@ -191,7 +191,7 @@ def test_the_manifest_is_found_upward(tmp_path: Path) -> None:
 
 
 def test_no_manifest_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="name its manifest: parigot-oci -f path"):
+    with pytest.raises(MissingFileError, match="name its manifest: -f path"):
         manifest.find(tmp_path)
     with pytest.raises(MissingFileError, match="cannot be read"):
         manifest.load(tmp_path / "absent.yaml")
