@@ -18,12 +18,18 @@ from typing import Any, BinaryIO, Literal
 from parigot_oci.base import Base
 from parigot_oci.bytecode import compiled
 from parigot_oci.layers import NOBODY, Entry, Layer, cached, mtime, pack, sha256
-from parigot_oci.wheels import Pins, entries, fetched
+from parigot_oci.wheels import Pins, fetched, unpacked
 
 Container = Literal["portable", "wasm"]
 
+LABEL = "org.parigot.app"
+"""On every image: the app that it is part of."""
+
 HOME = "opt/parigot"
 """Where the shim lies in a portable image."""
+
+_DATA = Entry(path="data", kind="folder", mode=0o755, owner=NOBODY)
+"""A volume mounted there for the first time takes on this owner."""
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -72,12 +78,16 @@ class BuiltImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The files of one node: `node_json` as bytes; `files` by the name that node.json uses for them."""
+    """
+    The files of one node: `node_json` as bytes; `files` by the name that node.json uses for them. `data`: a volume is
+    to be mounted at /data.
+    """
 
     name: str
     node_json: bytes
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    data: bool = False
 
 
 def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
@@ -102,10 +112,10 @@ def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
 
 
 def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path]) -> Layer:
-    found = [*entries(fetched(wheels), HOME), *(Entry(path=name, data=path) for name, path in sources.items())]
+    found = [*unpacked(fetched(wheels), HOME), *(Entry(path=name, data=path) for name, path in sources.items())]
     if base.interpreter:
         found += compiled(found, base.interpreter)
-    return pack([*found, Entry(path="data", kind="folder", mode=0o755, owner=NOBODY)])
+    return pack([*found, _DATA])
 
 
 def portable(contents: Contents, base: Base, shim: Layer) -> Image:
@@ -136,15 +146,16 @@ def bare(contents: Contents, architecture: str) -> Image:
     """
     A wasm container: nothing but the node's files at the root. The OCI runtime that is registered brings the shim.
     """
-    layer = _node_layer({"node.json": contents.node_json, **contents.files})
+    layer = _node_layer({"node.json": contents.node_json, **contents.files}, data=contents.data)
     return _image(
         contents, "wasm", (layer,), ("/service.wasm",), architecture, Entrypoint=["/service.wasm"], WorkingDir="/"
     )
 
 
-def _node_layer(files: Mapping[str, Path | bytes]) -> Layer:
-    inputs = ["node", {name: sha256(data) for name, data in files.items()}]
-    return cached(inputs, lambda: pack(Entry(path=name, data=data) for name, data in files.items()))
+def _node_layer(files: Mapping[str, Path | bytes], *, data: bool = False) -> Layer:
+    entries = [Entry(path=name, data=content) for name, content in files.items()]
+    inputs = ["node", {entry.path: sha256(entry.data) for entry in entries}, data]
+    return cached(inputs, lambda: pack([*entries, _DATA] if data else entries))
 
 
 def _image(

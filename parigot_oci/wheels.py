@@ -131,7 +131,7 @@ def _pip(*words: str, folder: str) -> str:
     return "\n".join(line for line in done.stderr.splitlines() if "ERROR" in line)
 
 
-def entries(wheels: Mapping[str, Path], root: str) -> Iterator[Entry]:
+def unpacked(wheels: Mapping[str, Path], root: str) -> Iterator[Entry]:
     """The files of wheels under `root`, without what no container needs."""
     for path in wheels.values():
         with zipfile.ZipFile(path) as wheel:

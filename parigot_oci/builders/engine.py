@@ -23,7 +23,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from parigot_oci.base import Named
 from parigot_oci.errors import BaseError, EngineError, Problem
-from parigot_oci.image import BuiltImage, Image, write_archive
+from parigot_oci.image import LABEL, BuiltImage, Image, write_archive
 from parigot_oci.layers import Layer, adopt, cache_folder, replacing
 
 WAIT = 60
@@ -31,9 +31,6 @@ WAIT = 60
 
 OLDEST_API = (1, 44)
 """Of Docker Engine 25: health checks that are frequent at the start and rare later."""
-
-LABEL = "org.parigot.app"
-"""On every image: the app that it is part of."""
 
 _NO_ENGINE = (
     "is Docker running, and may you use it? `docker version` says. Without one: `parigot-oci run` runs the app, "

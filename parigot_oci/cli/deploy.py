@@ -1,7 +1,160 @@
 """Commands that deploy: build, logs, runtime."""
 
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from parigot_oci import console, ground, lock, resources
+from parigot_oci.assemble import assemble
+from parigot_oci.builders import Builder
+from parigot_oci.builders.engine import Engine, connect
+from parigot_oci.builders.layout import Layout
+from parigot_oci.cli import steps
+from parigot_oci.errors import EngineError, LockError, OutputError, Problem
+from parigot_oci.follow import followed
+from parigot_oci.image import BuiltImage, Container
+from parigot_oci.model import App, Mode
+from parigot_oci.records import merged
+from parigot_oci.state import put
+from parigot_oci.targets import compose
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="Write archives there instead of loading them into an engine."),
+]
+Base = Annotated[
+    str, typer.Option(metavar="IMAGE", help="What images stand on. Default: the manifest's `base`, else Debian.")
+]
+UpdateBase = Annotated[bool, typer.Option("--update-base", help="Pin the base and the wheels anew, as they are today.")]
+Kind = Annotated[Container, typer.Option(help="wasm: the .wasm alone, for machines with the parigot runtime.")]
+Placement = Annotated[Mode, typer.Option(help="One container for each service, or one for all.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
+Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Containers. Default: all of them.")]
+Manifest = Annotated[Path | None, typer.Option("--file", help="The manifest. Default: parigot.yaml, here or above.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the tool."""
+    app.command()(build)
+    app.command()(logs)
+
+
+def build(
+    *,
+    names: steps.Names = None,
+    mode: Placement = "split",
+    containers: Kind = "portable",
+    output: Output = None,
+    base: Base = "",
+    update_base: UpdateBase = False,
+    locked: steps.Locked = False,
+    as_json: steps.Json = False,
+    file: steps.File = None,
+) -> None:
+    """
+    Make the images, and beside the manifest a compose.yaml.
+
+    Examples: parigot-oci build · parigot-oci build store --mode monolith · parigot-oci build --output images
+    """
+    app = steps.load(file)
+    compose.refuse_foreign(app.root / compose.FILE)
+    with console.working("looking for an engine") as progress:
+        builder = _builder(output, containers, progress)
+    ready = steps.prepared(app, names, locked=locked)
+    plan = steps.planned(ready, mode)
+    with console.working("choosing what images stand on") as progress:
+        stands = ground.choose(
+            ready.settled.lock,
+            base or app.base,
+            lambda: builder if isinstance(builder, Engine) else connect(progress),
+            update=update_base,
+            locked=locked,
+            warn=console.warn,
+        )
+        _keep(app, ready.settled.lock, stands.lock, locked=locked)
+        _refuse_other_machine(builder, stands.base.architecture)
+    console.note(f"base: {stands.base.title}")
+    with console.working("making images") as progress:
+        images = assemble(
+            app, plan, stands, descriptors=ready.protos.descriptors, containers=containers, progress=progress
+        )
+        built = {name: builder.build(image) for name, image in images.items()}
+    for path, text in compose.render(app, plan, images, compose.skeletons(resources.folder("compose"))).items():
+        _write(app.root / path, text)
+    changes = steps.changes(app, plan)
+    _tell(app, built, changes, output, as_json=as_json)
+
+
+def _builder(output: Path | None, containers: Container, progress: Callable[[str], None]) -> Builder:
+    if output is not None:
+        return Layout(folder=output)
+    engine = connect(progress)
+    if containers == "wasm" and "parigot" not in engine.runtimes():
+        what = "the engine has no runtime `parigot`, which containers of wasm alone need"
+        raise EngineError(Problem(what=what, hint="parigot-oci runtime install; or build without --containers wasm"))
+    return engine
+
+
+def _refuse_other_machine(builder: Builder, architecture: str) -> None:
+    if isinstance(builder, Engine) and builder.architecture != architecture:
+        what = f"the engine runs {builder.architecture}, and the base is for {architecture}"
+        raise EngineError(Problem(what=what, hint="give an image of the engine's own kind: --base IMAGE"))
+
+
+def _keep(app: App, old: lock.Lock, new: lock.Lock, *, locked: bool) -> None:
+    if locked and lock.text(old) != lock.text(new):
+        what = "what images stand on is not what the lock says"
+        raise LockError(Problem(what=what, file=str(lock.path(app)), hint="build once without --locked, and commit it"))
+    if not locked:
+        lock.write(lock.path(app), new)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        if not path.exists() or path.read_text() != text:
+            put(path, text.encode())
+    except OSError as error:
+        hint = "make the manifest's folder writable"
+        raise OutputError(Problem(what=f"cannot be written: {error.strerror}", file=str(path), hint=hint)) from error
+
+
+def _tell(app: App, built: dict[str, BuiltImage], changes: list[str], output: Path | None, *, as_json: bool) -> None:
+    """What there is now, what changed since the last build, and the next command."""
+    if as_json:
+        images = {name: {"name": image.name, "digest": image.digest} for name, image in built.items()}
+        console.result(json.dumps({"images": images, "changes": changes, "compose": compose.FILE}, indent=2))
+        return
+    width = max(len(name) for name in built)
+    for name, image in built.items():
+        console.result(f"{name:{width}}  {image.name}")
+    if changes:
+        console.note("\n".join(["changed since the last build:", *(f"  {line}" for line in changes)]))
+    here = os.path.relpath(app.root / compose.FILE)
+    file = "" if here == compose.FILE else f" -f {here}"
+    orphans = " --remove-orphans" if changes else ""
+    load = f"for each file: docker load -i {output}/FILE; then " if output else ""
+    console.note(f"next: {load}docker compose{file} up{orphans}")
+
+
+def logs(names: Nodes = None, follow: Follow = False, file: Manifest = None) -> None:
+    """
+    Print the unified log of a deployment: the records of all its containers, cause before effect.
+
+    Examples: parigot-oci logs · parigot-oci logs -f store
+    """
+    app = steps.load(file)
+    engine = connect()
+    found = engine.containers(app.name)
+    if unknown := sorted(set(names or ()) - set(found)):
+        there = f"there are: {', '.join(found)}" if found else "start it: docker compose up"
+        raise EngineError(Problem(what=f"{app.name} has no container of {', '.join(unknown)}", hint=there))
+    if not found:
+        raise EngineError(Problem(what=f"there are no containers of {app.name}", hint="start it: docker compose up"))
+    chosen = {name: container for name, container in found.items() if not names or name in names}
+    pieces = {name: engine.stderr(container, follow=follow) for name, container in sorted(chosen.items())}
+    for line in followed(pieces) if follow else merged(pieces):
+        console.result(str(line))

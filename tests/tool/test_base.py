@@ -72,7 +72,7 @@ def test_versions_sort_as_dpkg_sorts_them() -> None:
         "1.10-1",
         "1:0.1-1",
     ]
-    assert sorted(ascending[::-1], key=debian.version_key) == ascending
+    assert sorted(set(ascending), key=debian.version_key) == ascending
 
 
 def test_an_index_that_was_changed_after_signing_is_refused() -> None:

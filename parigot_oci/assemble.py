@@ -1,0 +1,113 @@
+"""From a plan to its images: guests precompiled, then for each node its files on the layers that all share."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+from parigot_oci import process, resources
+from parigot_oci.errors import GuestError, Problem
+from parigot_oci.ground import Ground
+from parigot_oci.image import LABEL, Container, Contents, Image, bare, portable, repository, shim_layer
+from parigot_oci.layers import sha256
+from parigot_oci.model import App, Guest, Node, Plan
+from parigot_oci.plan import node_json
+from parigot_oci.state import state
+from parigot_oci.wheels import MACHINES, Pins
+
+COMPILING = 300.0
+"""Seconds that precompiling one module may take."""
+
+_AT_ONCE = 2  # each compiles on all cores
+
+Progress = Callable[[str], None]
+
+
+def assemble(
+    app: App, plan: Plan, ground: Ground, *, descriptors: bytes, containers: Container, progress: Progress
+) -> dict[str, Image]:
+    """The images of a plan, by node. Nodes without a guest are always portable. Raises GuestError, BaseError."""
+    native = containers == "portable" and fits(ground.wheels)
+    compiled = precompiled(app, plan, ground.base.architecture, progress) if native else {}
+    progress("packing the shim")
+    shim = shim_layer(ground.base, ground.wheels, resources.folder("shim"), resources.folder("schemas"))
+    images = {}
+    for node in plan.nodes:
+        progress(f"packing {node.name}")
+        contents = _contents(app, plan, node, compiled, descriptors, wasm=containers == "wasm")
+        if node.guests and containers == "wasm":
+            images[node.name] = bare(contents, ground.base.architecture)
+        else:
+            images[node.name] = portable(contents, ground.base, shim)
+    return images
+
+
+def fits(wheels: Pins) -> bool:
+    """Whether what is compiled here runs on the wasmtime of the images: only the very same version takes it."""
+    return any(name.startswith(f"wasmtime-{version('wasmtime')}-") for name in wheels)
+
+
+def _contents(
+    app: App, plan: Plan, node: Node, compiled: Mapping[str, Path], descriptors: bytes, *, wasm: bool
+) -> Contents:
+    alone = wasm and len(node.guests) == 1
+
+    def name(guest: Guest) -> str:
+        return "service.wasm" if alone else f"{guest.name}.wasm"
+
+    files: dict[str, Path | bytes] = {name(app.guests[each]): app.guests[each].wasm for each in node.guests}
+    files |= {f"{each}.cwasm": compiled[each] for each in node.guests if each in compiled}
+    if node.exposures:  # JSON is spoken at the ports alone
+        files["descriptors.binpb"] = descriptors
+    value = node_json(
+        app,
+        plan,
+        node,
+        wasm=name,
+        compiled=lambda guest: f"{guest.name}.cwasm" if guest.name in compiled else None,
+        descriptors="descriptors.binpb" if node.exposures else "",
+        data="/data",
+    )
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    labels = {LABEL: app.name, "org.parigot.node": node.name}
+    title = repository(app.name, node.name)
+    return Contents(name=title, node_json=text.encode(), files=files, labels=labels, data="file" in node.builtins)
+
+
+def precompiled(app: App, plan: Plan, architecture: str, progress: Progress) -> dict[str, Path]:
+    """The guests' modules in machine code, kept in `.parigot/cache` by content; compiled by the shim. GuestError."""
+    guests = [app.guests[name] for node in plan.nodes for name in node.guests]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        jobs = [(guest, _kept(app, guest, architecture)) for guest in guests]
+        missing = {out: guest for guest, out in jobs if not out.exists()}
+        list(pool.map(lambda job: _compile(job[1], job[0], architecture, progress), missing.items()))
+    return {guest.name: out for guest, out in jobs}
+
+
+def _kept(app: App, guest: Guest, architecture: str) -> Path:
+    """The name tells all that the bytes depend on: the module, the compiler, and the shim, which sets its options."""
+    shim = resources.folder("shim")
+    sources = {str(path.relative_to(shim)): sha256(path) for path in sorted(shim.rglob("*.py"))}
+    inputs = [sha256(guest.wasm), version("wasmtime"), sources, architecture]
+    return state(app, "cache") / f"{sha256(json.dumps(inputs).encode())[:32]}.cwasm"
+
+
+def _compile(guest: Guest, out: Path, architecture: str, progress: Progress) -> None:
+    progress(f"precompiling {guest.name}")
+    target = f"{MACHINES[architecture]}-unknown-linux-gnu"
+    half = out.with_suffix(".half")
+    command = [sys.executable, "-m", "shim", "compile", str(guest.wasm), str(half), target]
+    env = os.environ | {"PYTHONPATH": str(resources.folder("shim").parent)}
+    try:
+        done = process.run(command, cwd=out.parent, env=env, seconds=COMPILING)
+        said = done.errors.strip() if done.code else ""
+        if done.code:
+            said = said or f"the compiler ended with {done.code}"
+    except process.OutOfTimeError as error:
+        said = f"{error}"
+    if said:
+        raise GuestError(Problem(what=f"{guest.name} cannot be precompiled: {said}", file=str(guest.wasm)))
+    half.replace(out)
