@@ -1,0 +1,128 @@
+"""A call: what is asked, by whose work, until when; how it ended; and the metadata that travels both ways."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from shim.messages import NOT_EXECUTED, Code, Failure
+from shim.scheduler import Timer
+
+METADATA = 16 << 10
+"""Bytes of all of a message's metadata together."""
+
+_NAME = re.compile(r"[a-z0-9_.\-]+")
+_VALUE = re.compile(r"[\x20-\x7e]*")
+_KERNELS = ("parigot-", "connect-", "content-", "trailer-")
+_WIRES = {
+    "host",
+    "connection",
+    "transfer-encoding",
+    "keep-alive",
+    "upgrade",
+    "te",
+    "trailer",
+    "accept-encoding",
+    "date",
+    "expect",
+}
+
+
+def is_reserved(name: str) -> bool:
+    """A header that belongs to the kernel or to HTTP: a guest can neither set nor see it."""
+    return name.startswith(_KERNELS) or name in _WIRES
+
+
+class Metadata:
+    """Headers or trailers of one message: lower-case names, printable values, bounded; a name may have several values."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[str, str]] = []
+        self._size = 0
+
+    def add(self, name: str, value: str) -> None:
+        """Raises Failure: INVALID_ARGUMENT for a name or a value that may not be, RESOURCE_EXHAUSTED beyond 16 KiB."""
+        name = name.lower()
+        if not _NAME.fullmatch(name) or is_reserved(name):
+            raise Failure(Code.INVALID_ARGUMENT, f"metadata name {name!r} is not allowed")
+        if not _VALUE.fullmatch(value):
+            raise Failure(Code.INVALID_ARGUMENT, f"metadata value of {name!r} is not printable ASCII")
+        self._size += len(name) + len(value) + 4
+        if self._size > METADATA:
+            raise Failure(Code.RESOURCE_EXHAUSTED, f"metadata is over {METADATA} bytes")
+        self.items.append((name, value))
+
+    def get(self, name: str) -> str | None:
+        """All values of the name, joined as HTTP joins them; None when there is none."""
+        values = [value for key, value in self.items if key == name.lower()]
+        return ", ".join(values) if values else None
+
+
+@dataclass(eq=False)
+class Call:
+    """
+    One call, from the moment it is made until it has ended.
+
+    `id` is unique in a deployment; `deadline` is on the node's clock, in nanoseconds. `entered`: a guest has begun to execute it.
+    """
+
+    id: str
+    service: str
+    method: str
+    request: bytes
+    deadline: int
+    caller: str = ""
+    headers: Metadata = field(default_factory=Metadata)
+
+    status: int | None = None
+    reply: bytes = b""
+    reply_headers: Metadata = field(default_factory=Metadata)
+    reply_trailers: Metadata = field(default_factory=Metadata)
+    details: list[bytes] = field(default_factory=list)
+    entered: bool = False
+    children: int = 0
+    timer: Timer | None = None
+    _after: list[Callable[["Call"], None]] = field(default_factory=list)
+
+    @property
+    def parent_id(self) -> str:
+        """The id of the call whose work this one is; "" for a root."""
+        return self.id.rpartition(".")[0]
+
+    @property
+    def ended(self) -> bool:
+        return self.status is not None
+
+    @property
+    def code(self) -> Code:
+        """The code of an ended call."""
+        return Code((self.status or 0) & 0xFF)
+
+    def end(self, code: Code, reply: bytes = b"", *, executed: bool = True) -> None:
+        """The result: a reply, or an error's text. Only the first one counts."""
+        if self.ended:
+            return
+        self.status = int(code) | (NOT_EXECUTED if code and not executed else 0)
+        self.reply = reply
+        if self.timer:
+            self.timer.cancel()
+        for action in self._after:
+            action(self)
+
+    def then(self, action: Callable[["Call"], None]) -> None:
+        """Does `action` when the call has ended: at once where it has already."""
+        if self.ended:
+            action(self)
+        else:
+            self._after.append(action)
+
+    def fail(self, failure: Failure) -> None:
+        self.end(failure.code, failure.text.encode(), executed=failure.executed)
+
+    def belongs_to(self, other: "Call") -> bool:
+        """Whether this call is `other` or was made for it, however indirectly and through whichever nodes."""
+        return self.id == other.id or self.id.startswith(other.id + ".")
+
+    def child_id(self) -> str:
+        """An id for the next call made for this one: it begins with this one's."""
+        self.children += 1
+        return f"{self.id}.{self.children}"

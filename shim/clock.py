@@ -1,0 +1,128 @@
+"""
+The one place that time and chance come from, so that a seed can stand in for both.
+
+Real: the machine's clocks and generator. Virtual (under a seed): a reading costs a microsecond, waiting jumps ahead, and
+random numbers follow from the seed and a guest's name.
+"""
+
+import os
+import random
+import time
+from typing import Protocol
+
+MS = 1_000_000
+"""Nanoseconds in a millisecond."""
+
+SHIFT = "PARIGOT_CLOCK_SHIFT_MS"
+"""Environment variable: shifts this process's wall clock, to test what a node with a wrong clock does."""
+
+
+class Clock(Protocol):
+    virtual: bool
+
+    def now(self) -> int:
+        """Nanoseconds on a clock that never goes back and starts near 0."""
+
+    def peek(self) -> int:
+        """As `now`, but for the kernel's own book-keeping: costs nothing in virtual time."""
+
+    def wall(self) -> int:
+        """Nanoseconds since 1970, UTC; may jump."""
+
+    def advance(self, to: int) -> None:
+        """Virtual time jumps ahead to `to`; real time takes no orders."""
+
+    def random(self, name: str, count: int) -> bytes:
+        """Random bytes for the guest called `name`."""
+
+
+class RealClock:
+    virtual = False
+
+    def __init__(self) -> None:
+        self._start = time.monotonic_ns()
+        self._shift = int(os.environ.get(SHIFT, "0")) * MS
+
+    def now(self) -> int:
+        return time.monotonic_ns() - self._start
+
+    peek = now
+
+    def wall(self) -> int:
+        return time.time_ns() + self._shift
+
+    def advance(self, to: int) -> None:
+        pass
+
+    def random(self, name: str, count: int) -> bytes:  # noqa: ARG002 - the same for all
+        return os.urandom(count)
+
+
+class VirtualClock:
+    """Begins at 2000-01-01T00:00:00Z."""
+
+    virtual = True
+    _EPOCH = 946_684_800 * 1_000_000_000
+    _READING = 1_000
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._now = 0
+        self._generators: dict[str, random.Random] = {}
+
+    def now(self) -> int:
+        self._now += self._READING
+        return self._now
+
+    def peek(self) -> int:
+        return self._now
+
+    def wall(self) -> int:
+        return self._EPOCH + self.now()
+
+    def advance(self, to: int) -> None:
+        self._now = max(self._now, to)
+
+    def random(self, name: str, count: int) -> bytes:
+        if name not in self._generators:
+            self._generators[name] = random.Random(f"{self._seed}/{name}")
+        return self._generators[name].randbytes(count)
+
+
+class LogicalClock:
+    """
+    A hybrid logical clock (Kulkarni et al., 2014): wall-clock microseconds and a counter, never behind what was seen.
+
+    Sent with each call and reply, so that records sorted by it keep cause before effect whatever the nodes' clocks say.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._micros = 0
+        self._count = 0
+
+    def tick(self) -> tuple[str, int]:
+        """A new reading, later than all before: its text, and the wall clock's nanoseconds."""
+        wall = self._clock.wall()
+        micros = wall // 1_000
+        if micros > self._micros:
+            self._micros, self._count = micros, 0
+        else:
+            self._step()
+        return f"{self._micros:016x}.{self._count:04x}", wall
+
+    def see(self, text: str) -> None:
+        """Another node's reading has come in; one that is no reading is left alone."""
+        head, _, tail = text.partition(".")
+        try:
+            seen = (int(head, 16), int(tail, 16))
+        except ValueError:
+            return
+        # A peer cannot push the clock beyond what 16 digits hold in this century.
+        if len(head) == 16 and len(tail) == 4 and seen[0] < 1 << 52 and seen > (self._micros, self._count):
+            self._micros, self._count = seen
+
+    def _step(self) -> None:
+        self._count += 1
+        if self._count > 0xFFFF:
+            self._micros, self._count = self._micros + 1, 0

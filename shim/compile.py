@@ -1,0 +1,27 @@
+"""`python -m shim compile IN.wasm OUT.cwasm [TRIPLE]`: compiles a module ahead of time, the same bytes on every machine."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from shim.guests.engine import compile_file
+from shim.messages import NodeError
+
+
+def main(args: list[str]) -> int:
+    """The verb. Returns the exit code."""
+    if not 2 <= len(args) <= 3:
+        print("usage: python -m shim compile IN.wasm OUT.cwasm [TRIPLE]", file=sys.stderr)
+        return 2
+    wasm, out = Path(args[0]), Path(args[1])
+    try:
+        code = compile_file(wasm, triple=args[2] if len(args) == 3 else "")
+        descriptor, partial = tempfile.mkstemp(dir=out.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(code)
+        Path(partial).replace(out)
+    except (NodeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,169 @@
+"""Reads node.json: what this process is to run. The format is schemas/node.schema.json."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shim.messages import NodeError
+
+MAJOR = 1
+"""The major version of node.json that this shim reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    name: str
+    kind: str
+    wasm: Path
+    compiled: Path | None
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    requires: frozenset[str]
+    exports: Mapping[str, tuple[str, ...]]
+
+    @property
+    def is_program(self) -> bool:
+        return self.kind == "program"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where a service lives: exactly one of `guest`, `builtin` and `node`; `url` and `health` belong to a node."""
+
+    guest: str = ""
+    builtin: str = ""
+    node: str = ""
+    url: str = ""
+    health: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    address: str
+    port: int
+    services: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goodbye:
+    """How the end of the app reaches this node (`senders`) and goes on from it (`receivers`: node name to URL)."""
+
+    senders: frozenset[str]
+    receivers: Mapping[str, str]
+    program: str
+    patience: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One node. Times are in nanoseconds, sizes in bytes."""
+
+    app: str
+    name: str
+    guests: tuple[Guest, ...]
+    builtins: tuple[str, ...] = ()
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    listen: tuple[str, int] | None = None
+    health: tuple[str, int] | None = None
+    ports: tuple[Port, ...] = ()
+    goodbye: Goodbye | None = None
+    descriptors: Path | None = None
+    data: Path | None = None
+    env_overrides: bool = False
+    stdin: bool = False
+    cache: Path | None = None
+    seed: int | None = None
+    startup: int = 30_000_000_000
+    call: int = 5_000_000_000
+    message: int = 16 << 20
+    memory: int = 256 << 20
+    log_format: str = "logfmt"
+
+
+def load(path: Path) -> Node:
+    """The node that the file describes. Raises NodeError: no such file, not JSON, a newer major version, a missing key."""
+    try:
+        raw = json.loads(path.read_bytes())
+        major = int(str(raw["version"]).split(".")[0])
+        if major > MAJOR:
+            raise NodeError(
+                f"{path}: format version {raw['version']} is newer than this shim reads ({MAJOR}.x): "
+                "build the image again with the parigot-oci that brings this shim, or update the shim"
+            )
+        return _node(raw, path.parent)
+    except OSError as error:
+        raise NodeError(f"{path}: {error.strerror}: give the path of a node.json") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise NodeError(f"{path}: not a node.json: {error}") from error
+    except KeyError as error:
+        raise NodeError(f"{path}: not a node.json: {error} is missing") from error
+
+
+def _node(raw: Mapping[str, Any], folder: Path) -> Node:
+    def path(key: str) -> Path | None:
+        return folder / raw[key] if raw.get(key) else None
+
+    return Node(
+        app=raw["app"],
+        name=raw["node"],
+        guests=tuple(_guest(guest, folder) for guest in raw["guests"]),
+        builtins=tuple(raw["builtins"]),
+        routes={service: Route(**_known(route)) for service, route in raw["routes"].items()},
+        methods={service: tuple(methods) for service, methods in raw.get("methods", {}).items()},
+        listen=_address(raw.get("listen")),
+        health=_address(raw.get("health")),
+        ports=tuple(
+            Port(address=port["address"], port=port["port"], services=frozenset(port["services"]))
+            for port in raw.get("ports", [])
+        ),
+        goodbye=_goodbye(raw.get("goodbye")),
+        descriptors=path("descriptors"),
+        data=path("data"),
+        env_overrides=bool(raw.get("env_overrides")),
+        stdin=bool(raw.get("stdin")),
+        cache=path("cache"),
+        seed=raw.get("seed"),
+        startup=raw["timeouts"]["startup_ms"] * 1_000_000,
+        call=raw["timeouts"]["call_ms"] * 1_000_000,
+        message=raw["limits"]["message"],
+        memory=raw["limits"]["memory"],
+        log_format=raw.get("log", {}).get("format", "logfmt"),
+    )
+
+
+def _guest(raw: Mapping[str, Any], folder: Path) -> Guest:
+    return Guest(
+        name=raw["name"],
+        kind=raw["kind"],
+        wasm=folder / raw["wasm"],
+        compiled=folder / raw["compiled"] if raw.get("compiled") else None,
+        args=tuple(raw.get("args", [])),
+        env=dict(raw.get("env", {})),
+        requires=frozenset(raw["requires"]),
+        exports={service: tuple(methods) for service, methods in raw["exports"].items()},
+    )
+
+
+def _known(route: Mapping[str, str]) -> dict[str, str]:
+    return {key: route[key] for key in ("guest", "builtin", "node", "url", "health") if key in route}
+
+
+def _address(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _goodbye(raw: Mapping[str, Any] | None) -> Goodbye | None:
+    if raw is None:
+        return None
+    return Goodbye(
+        senders=frozenset(raw["from"]),
+        receivers={peer["node"]: peer["url"] for peer in raw["to"]},
+        program=raw.get("program", ""),
+        patience=raw.get("patience_ms", 0) * 1_000_000,
+    )

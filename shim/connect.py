@@ -1,0 +1,146 @@
+"""
+The unary Connect protocol (connectrpc.com/docs/protocol): what a call looks like in HTTP, at both ends.
+
+Errors are JSON with one of sixteen codes; each code has an HTTP status. Beside the protocol's headers travel the kernel's own,
+`Parigot-*`, between nodes (schemas/abi.md).
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+
+from shim.calls import Call, Metadata, is_reserved
+from shim.clock import MS
+from shim.messages import Code, Failure
+
+PROTO, JSON = "application/proto", "application/json"
+CALL, CALLER, CLOCK, NOT_EXECUTED = "parigot-call", "parigot-caller", "parigot-clock", "parigot-not-executed"
+LOST = "parigot-lost"
+"""On a goodbye: the program's node is out of reach, rather than at its end."""
+TIMEOUT = "connect-timeout-ms"
+
+HTTP_STATUS: Mapping[Code, int] = {
+    Code.CANCELED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+_FROM_HTTP: Mapping[int, Code] = {
+    400: Code.INTERNAL,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.UNIMPLEMENTED,
+    429: Code.UNAVAILABLE,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.UNAVAILABLE,
+}
+_WORDS: Mapping[str, Code] = {code.word: code for code in Code if code}
+
+Headers = list[tuple[str, str]]
+
+
+def error_body(code: Code, text: str, details: Iterable[bytes] = ()) -> bytes:
+    """The JSON of an error. A detail is a serialised google.protobuf.Any."""
+    body: dict[str, object] = {"code": code.word, "message": text}
+    shown = [_detail(detail) for detail in details]
+    if shown:
+        body["details"] = shown
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def read_error(http_status: int, body: bytes) -> tuple[Code, str, list[bytes]]:
+    """What an error response says: its code, its text, its details. One that is not Connect's is told by its HTTP status."""
+    try:
+        said = json.loads(body)
+        code = _WORDS[said["code"]]
+        text = said.get("message", "")
+        details = [_any(detail["type"], detail["value"]) for detail in said.get("details", [])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _FROM_HTTP.get(http_status, Code.UNKNOWN), f"HTTP status {http_status}", []
+    return code, str(text), details
+
+
+def request_headers(call: Call, left: int, clock: str) -> Headers:
+    """The headers of a request to another node; `left` is what is left of the deadline, in nanoseconds."""
+    return [
+        ("content-type", PROTO),
+        ("connect-protocol-version", "1"),
+        (TIMEOUT, str(max(1, left // MS))),
+        (CALL, call.id),
+        (CALLER, call.caller),
+        (CLOCK, clock),
+        *call.headers.items,
+    ]
+
+
+def response_headers(call: Call) -> Headers:
+    """The metadata of an ended call as headers, trailers with the protocol's prefix."""
+    return [*call.reply_headers.items, *((f"trailer-{name}", value) for name, value in call.reply_trailers.items)]
+
+
+def read_metadata(headers: Iterable[tuple[str, str]], metadata: Metadata, trailers: Metadata | None = None) -> None:
+    """Takes what belongs to the call out of HTTP's headers. What does not fit the rules is left out."""
+    for name, value in headers:
+        try:
+            if trailers is not None and name.startswith("trailer-"):
+                trailers.add(name.removeprefix("trailer-"), value)
+            elif not is_reserved(name):
+                metadata.add(name, value)
+        except Failure:
+            continue
+
+
+def timeout(headers: Mapping[str, str], default: int) -> int:
+    """Nanoseconds that the request allows. Raises Failure: INVALID_ARGUMENT."""
+    text = headers.get(TIMEOUT)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > 10:
+        raise Failure(Code.INVALID_ARGUMENT, f"{TIMEOUT}: {text!r} is no number of at most ten digits", executed=False)
+    return int(text) * MS
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body as it was before compression. Raises Failure: UNIMPLEMENTED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise Failure(Code.UNIMPLEMENTED, f"content-encoding {encoding!r}: only gzip and identity", executed=False)
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        whole = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Failure(Code.INVALID_ARGUMENT, f"not gzip: {error}", executed=False) from error
+    if len(whole) > limit:
+        raise Failure(Code.RESOURCE_EXHAUSTED, f"a request of over {limit} bytes, once decompressed", executed=False)
+    return whole
+
+
+def _detail(serialised: bytes) -> dict[str, str]:
+    try:
+        detail = Any.FromString(serialised)
+    except DecodeError:
+        detail = Any(value=serialised)
+    return {"type": detail.TypeName(), "value": base64.b64encode(detail.value).decode().rstrip("=")}
+
+
+def _any(name: str, value: str) -> bytes:
+    content = base64.b64decode(value + "=" * (-len(value) % 4))
+    return Any(type_url=f"type.googleapis.com/{name}", value=content).SerializeToString()

@@ -1,0 +1,174 @@
+"""
+The wasmtime engine of a node: how modules are compiled, kept and loaded, and how an entry that takes too long is ended.
+
+Code is compiled for the platform, never for the processor at hand, so that the same module gives the same bytes everywhere.
+In real time an entry is ended by an epoch, which a watchdog thread raises; under a seed by fuel, since a loop does not
+advance a virtual clock and since fuel ends it at the same instruction on every run.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import wasmtime
+from wasmtime import _ffi
+
+from shim.clock import MS, Clock
+from shim.messages import NodeError
+
+STACK = 48 << 20
+"""Bytes of stack for guests, nested entries and the kernel's functions between them included."""
+FUEL = 1_000_000
+"""Fuel that stands for a millisecond of computing."""
+LOOK = 0.02
+"""Seconds between two looks of the watchdog while a guest runs."""
+
+
+def target() -> str:
+    """The platform that modules are compiled for: a target triple."""
+    machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    return f"{machine}-unknown-linux-gnu"
+
+
+def configuration(*, fuel: bool, triple: str) -> wasmtime.Config:
+    """All settings that compiled code depends on."""
+    config = wasmtime.Config()
+    if sys.platform == "linux":
+        config.target = triple
+    config.epoch_interruption = True
+    config.consume_fuel = fuel
+    config.cranelift_nan_canonicalization = fuel
+    config.wasm_relaxed_simd_deterministic = True
+    # The public API lacks this one, without which the stack cannot be larger than wasmtime's default.
+    grow = ctypes.CDLL(str(_ffi.filename)).wasmtime_config_async_stack_size_set
+    grow.argtypes, grow.restype = [ctypes.c_void_p, ctypes.c_uint64], None
+    grow(ctypes.cast(config.ptr(), ctypes.c_void_p), STACK * 2)
+    config.max_wasm_stack = STACK
+    return config
+
+
+def compile_file(wasm: Path, *, fuel: bool = False, triple: str = "") -> bytes:
+    """A module's machine code, serialised. Raises NodeError when it is no valid module."""
+    engine = wasmtime.Engine(configuration(fuel=fuel, triple=triple or target()))
+    try:
+        return bytes(wasmtime.Module.from_file(engine, str(wasm)).serialize())
+    except (wasmtime.WasmtimeError, OSError) as error:
+        raise NodeError(f"{wasm}: {error}") from error
+
+
+class Engine:
+    """One engine, one store. `interruption`, once set, ends whatever runs."""
+
+    def __init__(self, clock: Clock, *, fuel: bool, memory: int, cache: Path | None) -> None:
+        self._clock = clock
+        self._fuel = fuel
+        self._cache = cache
+        self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target()))
+        self.store = wasmtime.Store(self.engine)
+        many = 1 << 30
+        self.store.set_limits(memory_size=memory, table_elements=1 << 20, instances=many, tables=many, memories=many)
+        self.store.set_epoch_deadline(1)
+        self.interruption: BaseException | None = None
+        self._limit: int | None = None
+        self._lock = threading.Lock()
+        self._awake = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    # --- modules -------------------------------------------------------------------------------------------------------
+
+    def load(self, wasm: Path, compiled: Path | None) -> wasmtime.Module:
+        """The module: precompiled where that fits this engine, from the cache, or compiled now. Raises NodeError."""
+        if compiled is not None and not self._fuel:
+            with contextlib.suppress(wasmtime.WasmtimeError, OSError):
+                return wasmtime.Module.deserialize_file(self.engine, str(compiled))
+        try:
+            code = wasm.read_bytes()
+            kept = self._kept(code)
+            if kept is not None and _is_ours(kept):
+                with contextlib.suppress(wasmtime.WasmtimeError):
+                    return wasmtime.Module.deserialize_file(self.engine, str(kept))
+            module = wasmtime.Module(self.engine, code)
+            if kept is not None:
+                _keep(kept, bytes(module.serialize()))
+        except OSError as error:
+            raise NodeError(f"{wasm}: {error.strerror}: build the app") from error
+        except wasmtime.WasmtimeError as error:
+            raise NodeError(f"{wasm}: not a WebAssembly module: {error}") from error
+        return module
+
+    def _kept(self, code: bytes) -> Path | None:
+        if self._cache is None:
+            return None
+        version = importlib.metadata.version("wasmtime")
+        key = hashlib.sha256(f"{version} {target()} {self._fuel} {STACK}\n".encode() + code).hexdigest()
+        return self._cache / f"{key[:40]}.cwasm"
+
+    # --- limits of entries ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def entry(self, limit: int | None) -> Iterator[None]:
+        """An entry into a guest, ended when the clock reads `limit`. Entries nest."""
+        outer, left = self._limit, self.store.get_fuel() if self._fuel else 0
+        self.arm(limit)
+        try:
+            yield
+        finally:
+            self.arm(outer)
+            if self._fuel:
+                self.store.set_fuel(left)
+
+    def arm(self, limit: int | None) -> None:
+        """The limit of the entry that runs is this one from now on."""
+        with self._lock:
+            self._limit = limit
+            self.store.set_epoch_deadline(1)
+        if self._fuel:
+            computing = (1 << 62) if limit is None else max(0, limit - self._clock.peek()) // MS * FUEL
+            self.store.set_fuel(min(computing, 1 << 62))
+        elif limit is not None and not self._awake.is_set():
+            self._awake.set()
+
+    def interrupt(self, why: BaseException) -> None:
+        """From any thread: ends the entry that runs, whatever its limit."""
+        with self._lock:
+            self.interruption = why
+            self.engine.increment_epoch()
+
+    def _watch(self) -> None:
+        idle = 0
+        while True:
+            self._awake.wait()
+            with self._lock:
+                if self._limit is not None and self._clock.peek() >= self._limit and not self._fuel:
+                    self.engine.increment_epoch()
+            idle = idle + 1 if self._limit is None else 0
+            if idle > 10:
+                self._awake.clear()
+            threading.Event().wait(LOOK)
+
+
+def _is_ours(path: Path) -> bool:
+    """Native code is loaded only from where nobody but this user can write."""
+    try:
+        places = [os.stat(path), os.stat(path.parent)]
+    except OSError:
+        return False
+    return all(place.st_uid == os.geteuid() and not place.st_mode & 0o022 for place in places)
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Atomically; a cache that cannot be written is no cache, and no error."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(code)
+        os.replace(name, path)

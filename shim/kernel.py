@@ -1,0 +1,346 @@
+"""
+The kernel's rules: what a guest may declare, whom it may call, and how a call ends. No bytes of guests, no sockets.
+
+A guest's system call arrives here with Python values (shim/abi.py has read them from the guest's memory) and fails with a
+Failure, whose code the guest gets. `shim/runner.py` enters guests, restarts them and decides whose turn it is.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from shim import config
+from shim.calls import Call, Metadata
+from shim.clock import MS, Clock
+from shim.logbook import Logbook
+from shim.member import Crash, Event, Member, State
+from shim.messages import Code, Failure, Refused
+from shim.scheduler import Scheduler
+
+EVENTS = 65_536
+"""Open events of one guest."""
+AGAIN = 50 * MS
+"""Between two looks at whether a required service is ready."""
+_LOCK = "`parigot-oci check` brings the lock up to date"
+
+
+class Target(Protocol):
+    """Where the calls to a service go: the seam between local and remote."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+
+    def submit(self, call: Call) -> None:
+        """Sees to it that the call ends, if its deadline does not end it first."""
+
+    def check(self, done: Callable[[str], None]) -> None:
+        """Asks whether the service is ready; `done` gets "" or why it is not."""
+
+
+class Kernel:
+    def __init__(self, node: config.Node, clock: Clock, logbook: Logbook, scheduler: Scheduler) -> None:
+        self.node = node
+        self.clock = clock
+        self.logbook = logbook
+        self.scheduler = scheduler
+        self.targets: dict[str, Target] = {}
+        self.step: Callable[[Call | None], bool] = lambda scope: False
+        self.wake: Callable[[Member], None] = lambda member: None
+        self._roots = 0
+        self._run = clock.random("", 4).hex()
+
+    # --- before launch -------------------------------------------------------------------------------------------------
+
+    def require(self, member: Member, service: str) -> None:
+        self._declaring(member, "require")
+        if service in member.exports:
+            raise Failure(Code.INVALID_ARGUMENT, f"{service} is exported by this guest itself")
+        if service not in member.spec.requires:
+            raise Refused(f"{member.name} requires {service}, which parigot.lock does not list: {_LOCK}")
+        member.requires.add(service)
+
+    def export(self, member: Member, service: str) -> int:
+        self._declaring(member, "export")
+        if service in member.requires:
+            raise Failure(Code.INVALID_ARGUMENT, f"{service} is required by this guest itself")
+        if service in member.exports:
+            raise Failure(Code.ALREADY_EXISTS, f"{service} is exported already")
+        if service not in member.spec.exports:
+            raise Refused(f"{member.name} exports {service}, which parigot.lock does not list: {_LOCK}")
+        member.exports.append(service)
+        member.bound[service] = {}
+        return len(member.exports) - 1
+
+    def bind(self, member: Member, service: int, method: str, number: int) -> None:
+        self._declaring(member, "bind")
+        if not 0 <= service < len(member.exports):
+            raise Failure(Code.INVALID_ARGUMENT, f"{service} is no number of an exported service")
+        name = member.exports[service]
+        if method in member.bound[name]:
+            raise Failure(Code.ALREADY_EXISTS, f"{name}/{method} is bound already")
+        if method not in member.spec.exports[name]:
+            raise Refused(f"{member.name} binds {name}/{method}, which parigot.lock does not list: {_LOCK}")
+        member.bound[name][method] = number
+
+    def launch(self, member: Member) -> None:
+        """Comes back when all that was required is ready."""
+        self._declaring(member, "launch")
+        said = {f"{service}/{method}" for service, methods in member.bound.items() for method in methods}
+        listed = {f"{service}/{method}" for service, methods in member.spec.exports.items() for method in methods}
+        missing = (
+            (member.spec.requires - member.requires)
+            | (set(member.spec.exports) - set(member.exports))
+            | (listed - said)
+        )
+        if missing:
+            raise Refused(
+                f"{member.name} did not declare {', '.join(sorted(missing))}, which parigot.lock lists: {_LOCK}"
+            )
+        for service in sorted(member.requires):
+            self._await(member, service)
+        member.state = State.LAUNCHED
+        if member.spec.is_program:
+            member.limit = None
+            member.body.limit(None)
+
+    def serve(self, member: Member) -> None:
+        """The guest is to serve from now on."""
+        if member.state is not State.LAUNCHED or not member.exports:
+            why = "before launch" if member.state is not State.LAUNCHED else "without an export"
+            raise Refused(f"{member.name} called serve {why}: see schemas/abi.md, A guest's life")
+
+    def _declaring(self, member: Member, what: str) -> None:
+        if member.state is not State.STARTING:
+            raise Failure(Code.FAILED_PRECONDITION, f"{what}: only before launch")
+
+    def _await(self, member: Member, service: str) -> None:
+        """Until the service is ready. Raises Refused when the guest's start is over by its limit."""
+        target = self._target(service)
+        end = member.limit if member.limit is not None else self.clock.peek() + self.node.startup
+        while True:
+            answers: list[str] = []
+            target.check(answers.append)
+            self.drive(lambda answers=answers: bool(answers), None)  # type: ignore[misc]
+            if not answers[0]:
+                return
+            if self.clock.peek() + AGAIN >= end:
+                raise Refused(
+                    f"{member.name} waited {self.node.startup // MS} ms (timeouts.startup) for {service}: {answers[0]}; look at "
+                    "the log of the service that exports it"
+                )
+            self.sleep(member, self.clock.peek() + AGAIN)
+
+    # --- after launch --------------------------------------------------------------------------------------------------
+
+    def locate(self, member: Member, service: str) -> int:
+        self._launched(member, f"locate {service}")
+        if service not in member.requires:
+            raise Failure(Code.FAILED_PRECONDITION, f"locate {service}: {member.name} did not require it")
+        if service not in member.handles:
+            member.handles.append(service)
+            member.body.occupy(len(member.handles) - 1)
+        return member.handles.index(service)
+
+    def method(self, member: Member, handle: int, name: str) -> int:
+        self._launched(member, f"method {name}")
+        service = self._service(member, handle)
+        methods = self._target(service).methods
+        if name not in methods:
+            raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {name}")
+        number = methods.index(name)
+        member.resolved.add((handle, number))
+        return number
+
+    def begin(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> Call:
+        """Starts a call of the guest's; `timeout` in milliseconds, 0 for what is left. Raises Failure."""
+        self.calling(member)
+        service = self._service(member, handle)
+        if (handle, method) not in member.resolved:
+            raise Failure(Code.UNIMPLEMENTED, f"{service} has no method with the id {method}", executed=False)
+        target = self._target(service)
+        work = member.current
+        call = Call(
+            id=work.child_id() if work else self.root_id(),
+            service=service,
+            method=target.methods[method],
+            request=request,
+            deadline=self._deadline(work, timeout),
+            caller=member.name,
+            headers=member.headers,
+        )
+        member.headers = Metadata()
+        self.submit(call, target)
+        return call
+
+    def _deadline(self, work: Call | None, timeout: int) -> int:
+        now = self.clock.peek()
+        if work is None:
+            return now + (timeout * MS or self.node.call)
+        return min(now + timeout * MS, work.deadline) if timeout else work.deadline
+
+    def submit(self, call: Call, target: Target, *, report: bool = True) -> None:
+        """Sends a call on its way; from here on its deadline ends it, and a failure is a record of the log (`report`)."""
+        if report:
+            call.then(self._report)
+        allowed = max(0, call.deadline - self.clock.peek()) // MS
+
+        def late() -> None:
+            text = f"{call.service}/{call.method} did not answer within {allowed} ms"
+            call.end(Code.DEADLINE_EXCEEDED, text.encode(), executed=call.entered)
+
+        call.timer = self.scheduler.at(call.deadline, late)
+        target.submit(call)
+
+    def _report(self, call: Call) -> None:
+        if call.code is Code.OK:
+            return
+        fields = {
+            "code": call.code.name,
+            "method": f"{call.service}/{call.method}",
+            "error": call.reply[:1000].decode("utf-8", "replace"),
+        }
+        who = call.caller or "ingress"
+        self.logbook.record(who, "call failed", level="warn", call=call.id, parent=call.parent_id, fields=fields)
+
+    def call(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> Call:
+        """A call of the guest's, ended."""
+        call = self.begin(member, handle, method, request, timeout)
+        self.drive(lambda: call.ended, call)
+        self._last(member, call)
+        return call
+
+    def dispatch(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> int:
+        self._room(member)
+        call = self.begin(member, handle, method, request, timeout)
+        event = self._event(member, call)
+        call.then(lambda _: self._ring(member, event))
+        return event.number
+
+    def timer(self, member: Member, ms: int) -> int:
+        self._launched(member, "timer")
+        self._room(member)
+        event = self._event(member)
+
+        def rung() -> None:
+            event.rung = True
+            self._ring(member, event)
+
+        self.scheduler.at(self.clock.peek() + ms * MS, rung)
+        return event.number
+
+    def wait(self, member: Member, number: int, timeout: int) -> Call | None:
+        """
+        What a dispatched call, or a timer, ended with; None when it has not within `timeout` ms (-1: what the deadline leaves).
+        A timer gives an empty reply.
+        """
+        event = member.events.get(number)
+        if event is None:
+            raise Failure(Code.NOT_FOUND, f"{number} is no open event")
+        if not event.ended and timeout != 0:
+            until = self.clock.peek() + timeout * MS if timeout > 0 else None
+            self._wait_for(member, lambda: event.ended, until, event.call or member.current)
+        if not event.ended:
+            return None
+        del member.events[number]
+        if number in member.ended:
+            member.ended.remove(number)
+        result = event.call or Call(id="", service="", method="", request=b"", deadline=0, status=0)
+        self._last(member, result)
+        return result
+
+    def sleep(self, member: Member, until: int) -> None:
+        """Until the clock reads `until`, or the work's deadline. What belongs to the work goes on meanwhile."""
+        self._wait_for(member, lambda: False, until, member.current)
+
+    def _wait_for(self, member: Member, done: Callable[[], bool], until: int | None, scope: Call | None) -> None:
+        """Until it is done, the clock reads `until`, the work's deadline has come, or the entry's limit: that is a crash."""
+        ends = [
+            end for end in (until, member.current and member.current.deadline, member.limit) if isinstance(end, int)
+        ]
+        alarms: list[bool] = []
+        timer = self.scheduler.at(min(ends), lambda: alarms.append(True)) if ends else None
+        self.drive(lambda: done() or bool(alarms), scope)
+        if timer:
+            timer.cancel()
+        if member.limit is not None and self.clock.peek() >= member.limit and not done():
+            raise Crash("waited too long", interrupted=True)
+
+    def drive(self, until: Callable[[], bool], scope: Call | None) -> None:
+        """Lets the node go on until `until` holds; guests are entered for calls that belong to `scope` alone, if there is one."""
+        self.scheduler.drive(until, lambda: self.step(scope))
+
+    # --- answering -----------------------------------------------------------------------------------------------------
+
+    def answer(self, member: Member, number: int, status: int, reply: bytes) -> None:
+        call = member.open.get(number)
+        if call is None:
+            raise Failure(Code.NOT_FOUND, f"{number} is no open call")
+        code = status & 0x1F
+        call.end(Code(code) if code <= Code.UNAUTHENTICATED else Code.UNKNOWN, reply)
+
+    def enter(self, member: Member, number: int) -> None:
+        if number and number not in member.open:
+            raise Failure(Code.NOT_FOUND, f"{number} is no open call")
+        member.current = member.open[number] if number else None
+
+    # --- sizes ---------------------------------------------------------------------------------------------------------
+
+    def check_request(self, member: Member, handle: int, size: int) -> None:
+        """Raises Failure: RESOURCE_EXHAUSTED when a request of so many bytes is too large."""
+        self.calling(member)
+        service = self._service(member, handle)
+        if size > self.node.message:
+            raise Failure(Code.RESOURCE_EXHAUSTED, self.too_large(f"request to {service}", size), executed=False)
+
+    def check_reply(self, member: Member, number: int, size: int) -> None:
+        """A reply that is too large ends the call. Raises Failure: RESOURCE_EXHAUSTED."""
+        call = member.open.get(number)
+        if call is not None and size > self.node.message:
+            text = self.too_large(f"reply of {call.service}/{call.method}", size)
+            call.end(Code.RESOURCE_EXHAUSTED, text.encode())
+            raise Failure(Code.RESOURCE_EXHAUSTED, text)
+
+    def too_large(self, what: str, size: int) -> str:
+        return f"{what} has {size} bytes, over limits.message of {self.node.message}"
+
+    # --- shared --------------------------------------------------------------------------------------------------------
+
+    def calling(self, member: Member) -> None:
+        """Raises Failure: FAILED_PRECONDITION before launch."""
+        self._launched(member, "call", executed=False)
+
+    def _launched(self, member: Member, what: str, *, executed: bool = True) -> None:
+        if member.state not in (State.LAUNCHED, State.SERVING):
+            raise Failure(Code.FAILED_PRECONDITION, f"{what}: only after launch", executed=executed)
+
+    def root_id(self) -> str:
+        """The id of a call that belongs to no other one."""
+        self._roots += 1
+        return f"{self._run}-{self._roots}"
+
+    def _ring(self, member: Member, event: Event) -> None:
+        """An event has ended: its guest is to be resumed, unless that instance is gone or has waited for it."""
+        if member.events.get(event.number) is event:
+            member.ended.append(event.number)
+            self.wake(member)
+
+    def _event(self, member: Member, call: Call | None = None) -> Event:
+        event = Event(member.number(), member.current, call)
+        member.events[event.number] = event
+        return event
+
+    def _room(self, member: Member) -> None:
+        if len(member.events) >= EVENTS:
+            raise Failure(Code.RESOURCE_EXHAUSTED, f"{EVENTS} events are open already", executed=False)
+
+    def _last(self, member: Member, call: Call) -> None:
+        member.last, member.fetchable = call, call.reply
+
+    def _service(self, member: Member, handle: int) -> str:
+        if not 0 <= handle < len(member.handles):
+            raise Failure(Code.INVALID_ARGUMENT, f"{handle} is no handle that locate gave", executed=False)
+        return member.handles[handle]
+
+    def _target(self, service: str) -> Target:
+        if service not in self.targets:
+            raise Refused(f"{service} has no route in this node's plan: build again")
+        return self.targets[service]

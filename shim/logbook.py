@@ -1,0 +1,131 @@
+"""
+The unified log: one line a record, to stderr, in logfmt or JSON lines.
+
+The reserved keys come first and in this order; a field of a guest's that has one of their names gets an underscore.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import IO
+
+from shim.clock import Clock, LogicalClock
+
+RESERVED = ("time", "clock", "level", "service", "call", "parent", "text")
+LINE = 64 << 10
+"""Bytes of one line of a guest's output, beyond which it is cut."""
+RATE = 10_000
+"""Lines of one guest's output within a second, beyond which they are dropped and counted."""
+
+_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
+_KEY = re.compile(r"[^A-Za-z0-9_.\-]")
+
+
+class Logbook:
+    """Where all records of a node go."""
+
+    def __init__(self, clock: Clock, *, format: str = "logfmt", stream: IO[str] | None = None) -> None:
+        self.clock = LogicalClock(clock)
+        self._format = _logfmt if format == "logfmt" else _json
+        self._stream = stream or sys.stderr
+
+    def record(
+        self,
+        service: str,
+        text: str,
+        *,
+        level: str = "info",
+        call: str = "",
+        parent: str = "",
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        """Adds one record. What cannot be written (stderr is gone) is lost: there is nobody left to tell."""
+        reading, wall = self.clock.tick()
+        micros = wall // 1_000
+        time = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        pairs: dict[str, str] = {
+            "time": f"{time}.{micros % 1_000_000:06d}Z",
+            "clock": reading,
+            "level": level,
+            "service": service,
+        }
+        if call:
+            pairs["call"] = call
+        if parent:
+            pairs["parent"] = parent
+        pairs["text"] = text
+        for key, value in sorted((fields or {}).items()):
+            name = _KEY.sub("_", key) or "_"
+            pairs[name + "_" if name in RESERVED else name] = str(value)
+        try:
+            self._stream.write(self._format(pairs) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _logfmt(pairs: Mapping[str, str]) -> str:
+    return " ".join(
+        f"{key}={value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)}"
+        for key, value in pairs.items()
+    )
+
+
+def _json(pairs: Mapping[str, str]) -> str:
+    return json.dumps(pairs, ensure_ascii=False)
+
+
+class Lines:
+    """A guest's output stream, made into records line by line: cut at LINE bytes, at most RATE a second."""
+
+    def __init__(self, logbook: Logbook, clock: Clock, service: str, stream: str) -> None:
+        self._logbook = logbook
+        self._clock = clock
+        self._service = service
+        self._stream = stream
+        self._rest = b""
+        self._cutting = False
+        self._second = -1
+        self._count = 0
+        self._dropped = 0
+
+    def write(self, data: bytes) -> None:
+        """Takes any piece of output; whole lines become records."""
+        if self._cutting:
+            _, end, data = data.partition(b"\n")
+            if not end:
+                return
+            self._cutting = False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+        if len(self._rest) > LINE:
+            self._line(self._rest)
+            self._rest, self._cutting = b"", True
+
+    def close(self) -> None:
+        """The guest is gone: what is left without a line's end is a record too, and so is what was dropped last."""
+        if self._rest:
+            self._line(self._rest)
+            self._rest = b""
+        if self._dropped:
+            self._logbook.record(self._service, "output dropped", level="warn", fields={"dropped": self._dropped})
+            self._dropped = 0
+
+    def _line(self, line: bytes) -> None:
+        second = self._clock.peek() // 1_000_000_000
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        if self._count > RATE:
+            self._dropped += 1
+            return
+        fields: dict[str, object] = {"stream": self._stream}
+        if len(line) > LINE:
+            fields["cut"] = "true"
+        if self._dropped:
+            fields["dropped"], self._dropped = self._dropped, 0
+        text = line[:LINE].decode("utf-8", "replace").rstrip("\r")
+        self._logbook.record(self._service, text, fields=fields)

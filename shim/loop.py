@@ -1,0 +1,160 @@
+"""The node's sockets: one selector, polled by whoever drives the scheduler; and streams that never block."""
+
+import contextlib
+import os
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+PIECE = 256 << 10
+"""Bytes read from a socket at once."""
+
+
+class Loop:
+    """`poll` is the scheduler's. `post` alone may be called from another thread."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._posted: deque[Callable[[], None]] = deque()
+        self._wake_end, self._poll_end = socket.socketpair()
+        self._wake_end.setblocking(False)
+        self._poll_end.setblocking(False)
+        self.watch(self._poll_end, selectors.EVENT_READ, self._woken)
+
+    def poll(self, timeout: int | None) -> None:
+        """Lets every socket that is ready have its say; waits at most `timeout` nanoseconds for the first."""
+        seconds = None if timeout is None else timeout / 1e9
+        for key, events in self._selector.select(seconds):
+            if self._selector.get_map().get(key.fd) is key:  # not closed by one before it
+                key.data(events)
+
+    def watch(self, file: Any, events: int, action: Callable[[int], None]) -> None:
+        """From now on `action` gets the events of this socket (or descriptor), in place of what did before."""
+        try:
+            self._selector.modify(file, events, action)
+        except KeyError:
+            self._selector.register(file, events, action)
+
+    def forget(self, file: Any) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(file)
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Does `action` on the loop's thread, soon."""
+        self._posted.append(action)
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._wake_end.send(b"\0")
+
+    def _woken(self, _: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._poll_end.recv(4096)
+        while self._posted:
+            self._posted.popleft()()
+
+    def close(self) -> None:
+        self._selector.close()
+        self._wake_end.close()
+        self._poll_end.close()
+
+
+def wait_readable(loop: Loop, drive: Callable[[Callable[[], bool]], None], descriptor: int) -> None:
+    """Until the descriptor can be read, driving the node meanwhile. A regular file always can."""
+    ready: list[int] = []
+    try:
+        loop.watch(descriptor, selectors.EVENT_READ, ready.append)
+    except (PermissionError, ValueError):
+        os.fstat(descriptor)
+        return
+    try:
+        drive(lambda: bool(ready))
+    finally:
+        loop.forget(descriptor)
+
+
+class Stream:
+    """
+    A connected (or connecting) socket. `on_data` gets what comes in; `on_close` is called once, with the reason.
+    """
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._socket = sock
+        self._out = bytearray()
+        self.on_data: Callable[[bytes], None] = lambda data: None
+        self.on_close: Callable[[str], None] = lambda why: None
+        self.on_flushed: Callable[[], None] | None = None
+        """Called when all that was written has been sent."""
+        self.closed = False
+        self.sent = 0
+        self.paused = False
+        self._writing = False
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._watch()
+
+    def write(self, data: bytes) -> None:
+        """Sends, or keeps to be sent."""
+        if self.closed:
+            return
+        self._out += data
+        self._flush()
+
+    def pause(self, paused: bool) -> None:
+        """Reads no more until told otherwise: whoever sends feels the back-pressure."""
+        self.paused = paused
+        if not self.closed:
+            self._watch()
+
+    def close(self, why: str = "closed") -> None:
+        if not self.closed:
+            self.closed = True
+            self._loop.forget(self._socket)
+            self._socket.close()
+            self.on_close(why)
+
+    def _watch(self) -> None:
+        self._writing = bool(self._out)
+        events = (0 if self.paused else selectors.EVENT_READ) | (selectors.EVENT_WRITE if self._writing else 0)
+        if events:
+            self._loop.watch(self._socket, events, self._ready)
+        else:
+            self._loop.forget(self._socket)
+
+    def _ready(self, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+        if events & selectors.EVENT_READ and not self.closed:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(error.strerror or str(error))
+            return
+        if data:
+            self.on_data(data)
+        else:
+            self.close("the peer closed the connection")
+
+    def _flush(self) -> None:
+        try:
+            while self._out:
+                count = self._socket.send(memoryview(self._out)[:PIECE])
+                self.sent += count
+                del self._out[:count]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self.close(error.strerror or str(error))
+            return
+        if self._writing != bool(self._out):
+            self._watch()
+        if not self._out and self.on_flushed:
+            flushed, self.on_flushed = self.on_flushed, None
+            flushed()

@@ -1,0 +1,141 @@
+"""A guest as the kernel knows it: what it declared, what it may use, and the work that waits for it."""
+
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum
+from typing import Protocol
+
+from shim import config
+from shim.calls import Call, Metadata
+
+
+class State(Enum):
+    NEW = "new"
+    STARTING = "starting"
+    LAUNCHED = "launched"
+    SERVING = "serving"
+    CRASHED = "crashed"
+    """Down, to be restarted before its next work."""
+    RESTING = "resting"
+    """Crashed too often: answers UNAVAILABLE for a while."""
+    ENDED = "ended"
+
+
+class Crash(Exception):
+    """A guest trapped, or was ended: `reason` in a few words, `trace` its backtrace; `interrupted`: it computed too long."""
+
+    def __init__(self, reason: str, trace: str = "", *, interrupted: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.trace = trace
+        self.interrupted = interrupted
+
+
+class Exit(Exception):
+    """A guest ended itself."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+class Body(Protocol):
+    """
+    The seam to what runs a guest. Every entry has a limit, in nanoseconds of the node's clock (None: none), and raises
+    Crash or Exit; what the kernel itself raises in an import passes through.
+    """
+
+    def start(self, limit: int | None) -> bool:
+        """A fresh instance runs main. True: it serves from now on. False: main has returned."""
+
+    def handle(self, limit: int | None, number: int, service: int, method: int, request: bytes) -> None: ...
+
+    def resume(self, limit: int | None, number: int) -> None: ...
+
+    def stop(self, limit: int | None) -> None: ...
+
+    def limit(self, limit: int | None) -> None:
+        """Another limit for the entry that is running."""
+
+    def occupy(self, handle: int) -> None:
+        """A handle has been given: calls through it are the kernel's from now on."""
+
+
+class Event:
+    """Something that will end: a call that was dispatched, or a timer. It belongs to a piece of `work`."""
+
+    def __init__(self, number: int, work: Call | None, call: Call | None = None) -> None:
+        self.number = number
+        self.work = work
+        self.call = call
+        self.rung = False
+
+    @property
+    def ended(self) -> bool:
+        return self.call.ended if self.call else self.rung
+
+
+class Member:
+    def __init__(self, spec: config.Guest) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.body: Body
+        self.crashes: deque[int] = deque()
+        self.waiting: deque[Call] = deque()
+        """Calls that it has not been entered with."""
+        self.entered = False
+        self.limit: int | None = None
+        """When the entry that is running has to be over, on the node's clock."""
+        self.queued = False
+        self.state = State.NEW
+        self.reset()
+
+    def reset(self) -> None:
+        """All that a fresh instance begins without."""
+        self.requires: set[str] = set()
+        self.exports: list[str] = []
+        self.bound: dict[str, dict[str, int]] = {}
+        self.handles: list[str] = []
+        self.resolved: set[tuple[int, int]] = set()
+        self.current: Call | None = None
+        self.open: dict[int, Call] = {}
+        """Calls that it has been entered with and has not answered, by their number in the guest."""
+        self.events: dict[int, Event] = {}
+        self.ended: deque[int] = deque()
+        """Events that it has not been resumed with."""
+        self.numbers = 0
+        self.fetchable: bytes | None = None
+        self.last: Call | None = None
+        self.headers = Metadata()
+
+    @property
+    def serving(self) -> bool:
+        return self.state is State.SERVING
+
+    def number(self) -> int:
+        """The next number for a call or an event, unique in this instance."""
+        self.numbers += 1
+        return self.numbers
+
+    def take(self, scope: Call | None) -> int | Call | None:
+        """The next work in `scope`: an event's number, else a call; None when there is none."""
+        for number in self._in_scope(scope):
+            self.ended.remove(number)
+            return number
+        for call in self.waiting:
+            if call.ended or scope is None or call.belongs_to(scope):
+                self.waiting.remove(call)
+                return call
+        return None
+
+    def has_work(self, scope: Call | None) -> bool:
+        if any(True for _ in self._in_scope(scope)):
+            return True
+        return any(scope is None or call.belongs_to(scope) for call in self.waiting)
+
+    def _in_scope(self, scope: Call | None) -> Iterator[int]:
+        for number in self.ended:
+            work = self.events[number].work
+            if scope is None or (work is not None and work.belongs_to(scope)):
+                yield number
+                return

@@ -1,0 +1,64 @@
+"""What travels beside a call's bytes, as guests see it: the keys of `get` and `set` in schemas/abi.md."""
+
+from shim.calls import Call, Metadata
+from shim.clock import MS
+from shim.kernel import Kernel
+from shim.member import Member
+from shim.messages import Code, Failure
+from shim.wire import field
+
+
+def get(kernel: Kernel, member: Member, number: int, key: str) -> bytes:
+    """The value of a key. Raises Failure: NOT_FOUND for an unknown call or no such value."""
+    call = _call(member, number) if number else None
+    work = call or member.current
+    last = None if number else member.last
+    kind, _, name = key.partition(":")
+    value: str | bytes | None = None
+    match kind:
+        case "deadline" if work:
+            value = str(max(0, work.deadline - kernel.clock.peek()) // MS)
+        case "caller" if work:
+            value = work.caller
+        case "trace" if work:
+            value = work.id
+        case "request-headers" if work:
+            value = "".join(f"{name}: {value}\n" for name, value in work.headers.items)
+        case "header" if name:
+            value = call.headers.get(name) if call else last.reply_headers.get(name) if last else None
+        case "trailer" if name and last:
+            value = last.reply_trailers.get(name)
+        case "error-details" if last and last.details:
+            value = b"".join(field(3, detail) for detail in last.details)
+    if value is None:
+        raise Failure(Code.NOT_FOUND, f"no value of {key}")
+    return value if isinstance(value, bytes) else value.encode()
+
+
+def put(member: Member, number: int, key: str, value: bytes) -> None:
+    """Sets a key. Raises Failure: INVALID_ARGUMENT for a key or value that may not be set, NOT_FOUND, RESOURCE_EXHAUSTED."""
+    kind, _, name = key.partition(":")
+    if kind == "error-details" and number:
+        call = _call(member, number)
+        if sum(len(detail) for detail in call.details) + len(value) > 16 << 10:
+            raise Failure(Code.RESOURCE_EXHAUSTED, "error details are over 16 KiB")
+        call.details.append(value)
+    elif kind in ("header", "trailer") and name:
+        _metadata(member, number, kind).add(name, value.decode("latin-1"))
+    else:
+        raise Failure(Code.INVALID_ARGUMENT, f"{key} cannot be set")
+
+
+def _metadata(member: Member, number: int, kind: str) -> Metadata:
+    if number:
+        call = _call(member, number)
+        return call.reply_headers if kind == "header" else call.reply_trailers
+    if kind == "header":
+        return member.headers
+    raise Failure(Code.INVALID_ARGUMENT, "a request has no trailers")
+
+
+def _call(member: Member, number: int) -> Call:
+    if number not in member.open:
+        raise Failure(Code.NOT_FOUND, f"{number} is no open call")
+    return member.open[number]

@@ -1,0 +1,148 @@
+"""
+`python -m shim probe FILE.wasm --name NAME [...] [-- ARGS]`: what a guest declares up to `launch`, where it is stopped.
+
+One line of JSON on stdout: {"requires": [...], "exports": {service: [methods]}}, or {"error": ..., "hint": ...} with exit 1.
+The guest has no files, no network, a virtual clock and random numbers from `--seed`; its output goes to stderr.
+"""
+
+import argparse
+import json
+import resource
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from shim import config
+from shim.abi import Abi
+from shim.clock import MS, VirtualClock
+from shim.guests.engine import STACK, Engine
+from shim.guests.module import ModuleGuest, stub
+from shim.kernel import Kernel
+from shim.logbook import Lines, Logbook
+from shim.member import Crash, Exit, Member, State
+from shim.messages import Code, Failure, NodeError
+from shim.scheduler import Scheduler
+from shim.stdio import LoggedStdio
+from shim.wasi import Wasi
+
+
+class Launched(Exception):
+    """The guest has said all that it declares."""
+
+
+class Recorder(Kernel):
+    """A kernel that believes what a guest declares, and goes no further than `launch`."""
+
+    def require(self, member: Member, service: str) -> None:
+        if service in member.exports:
+            raise NodeError(f"{member.name} requires {service}, which it exports itself")
+        member.requires.add(service)
+
+    def export(self, member: Member, service: str) -> int:
+        if service in member.requires:
+            raise NodeError(f"{member.name} exports {service}, which it requires itself")
+        if service in member.exports:
+            raise Failure(Code.ALREADY_EXISTS, f"{service} is exported already")
+        member.exports.append(service)
+        member.bound[service] = {}
+        return len(member.exports) - 1
+
+    def bind(self, member: Member, service: int, method: str, number: int) -> None:
+        if not 0 <= service < len(member.exports):
+            raise Failure(Code.INVALID_ARGUMENT, f"{service} is no number of an exported service")
+        bound = member.bound[member.exports[service]]
+        if method in bound:
+            raise Failure(Code.ALREADY_EXISTS, f"{method} is bound already")
+        bound[method] = number
+
+    def launch(self, member: Member) -> None:  # noqa: ARG002 - the rule's
+        raise Launched
+
+
+def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: Path | None) -> dict[str, object]:
+    """
+    What the guest declares. `startup`: nanoseconds that it may take; `memory`: bytes that it may have.
+
+    Raises: NodeError, why it did not get to `launch`.
+    """
+    clock = VirtualClock(seed)
+    logbook = Logbook(clock)
+    node = config.Node(app="", name=guest.name, guests=(guest,), startup=startup, memory=memory)
+    kernel = Recorder(node, clock, logbook, Scheduler(clock, lambda timeout: None))
+    member = Member(guest)
+    engine = Engine(clock, fuel=False, memory=memory, cache=cache)
+    body = ModuleGuest(engine, stub(engine), member)
+    stdio = LoggedStdio(Lines(logbook, clock, guest.name, "stdout"), Lines(logbook, clock, guest.name, "stderr"))
+    wasi = Wasi(kernel, member, body.memory, stdio, [guest.name, *guest.args], guest.env)
+    body.equip(Abi(kernel, member, body.memory), wasi)
+    member.body, member.state, member.entered = body, State.STARTING, True
+    # The guest's clock is virtual, and the time that it may take is not.
+    watch = threading.Timer(startup / 1e9, lambda: engine.interrupt(TimeoutError()))
+    watch.daemon = True
+    watch.start()
+    member.limit = startup
+    try:
+        body.start(None)
+        how = "returned from main"
+    except Launched:
+        return {
+            "requires": sorted(member.requires),
+            "exports": {service: sorted(member.bound[service]) for service in sorted(member.exports)},
+        }
+    except Exit as end:
+        how = f"ended itself with exit code {end.code}"
+    except TimeoutError:
+        how = f"was still running after {startup // MS} ms (timeouts.startup)"
+    except Crash as crash:
+        reason = f"waited for more than {startup // MS} ms (timeouts.startup)" if crash.interrupted else crash.reason
+        how = f"crashed: {reason}" + (f"\n{crash.trace}" if crash.trace else "")
+    finally:
+        watch.cancel()
+        stdio.close()
+    raise NodeError(f"{guest.name} did not reach launch: it {how}")
+
+
+def main(args: list[str]) -> int:
+    """The verb. Returns the exit code."""
+    at = args.index("--") if "--" in args else len(args)
+    parser = argparse.ArgumentParser(prog="python -m shim probe")
+    parser.add_argument("wasm", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--kind", default="service", choices=["service", "program"])
+    parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--startup-ms", type=int, default=30_000)
+    parser.add_argument("--memory", type=int, default=256 << 20)
+    parser.add_argument("--cache", type=Path)
+    said = parser.parse_args(args[:at])
+    guest = config.Guest(
+        name=said.name,
+        kind=said.kind,
+        wasm=said.wasm,
+        compiled=None,
+        args=tuple(args[at + 1 :]),
+        env=dict(pair.partition("=")[::2] for pair in said.env),
+        requires=frozenset(),
+        exports={},
+    )
+    outcome: dict[str, object] = {}
+
+    def work() -> None:
+        try:
+            outcome.update(
+                probe(guest, seed=said.seed, startup=said.startup_ms * MS, memory=said.memory, cache=said.cache)
+            )
+        except NodeError as error:
+            outcome.update(
+                error=str(error), hint="its output is above; what comes before launch may need nothing but args and env"
+            )
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.stack_size(STACK * 2 + (16 << 20))
+    thread = threading.Thread(target=work, name="node")
+    thread.start()
+    thread.join()
+    print(json.dumps(outcome))
+    return 1 if "error" in outcome or not outcome else 0

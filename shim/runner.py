@@ -1,0 +1,252 @@
+"""
+Who runs: enters guests one at a time, starts them, and starts a crashed one again.
+
+All guests of a node share a thread. A guest is entered for a call or an event, and while it waits in an import others are
+entered in turn, properly nested. A crash ends the entry and the guest's open calls, nothing else.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from shim.calls import Call
+from shim.clock import MS
+from shim.kernel import Kernel
+from shim.member import Crash, Exit, Member, State
+from shim.messages import Code, Failure, NodeError
+
+GRACE = 100 * MS
+"""How long a guest may compute past its deadline."""
+CRASHES = 5
+WITHIN = 60_000 * MS
+"""A guest that crashes more than CRASHES times within so long rests for as long."""
+QUEUE = 4_096
+"""Calls that may wait for one guest."""
+STOP = 1_000 * MS
+"""How long `parigot_stop` may take."""
+
+
+class Runner:
+    def __init__(self, kernel: Kernel, members: list[Member]) -> None:
+        self._kernel = kernel
+        self._clock = kernel.clock
+        self._log = kernel.logbook
+        self.members = members
+        self._queue: deque[Member] = deque()
+        self.entry: tuple[Member, int | None] | None = None
+        """Who is entered now, and until when (read by the health thread)."""
+        kernel.step = self.step
+        kernel.wake = self._wake
+
+    # --- the target of calls to a guest of this node -------------------------------------------------------------------
+
+    def submit(self, member: Member, call: Call) -> None:
+        if member.state in (State.RESTING, State.ENDED):
+            why = "has crashed too often and rests" if member.state is State.RESTING else "has ended"
+            call.end(Code.UNAVAILABLE, f"{call.service}: {member.name} {why}".encode(), executed=False)
+        elif len(member.waiting) >= QUEUE:
+            call.end(
+                Code.RESOURCE_EXHAUSTED, f"{call.service}: {QUEUE} calls are waiting already".encode(), executed=False
+            )
+        else:
+            member.waiting.append(call)
+            self._wake(member)
+
+    def _wake(self, member: Member) -> None:
+        if not member.queued:
+            member.queued = True
+            self._queue.append(member)
+
+    # --- one turn ------------------------------------------------------------------------------------------------------
+
+    def step(self, scope: Call | None) -> bool:
+        """Enters the next guest that has work in `scope`; False when there is none."""
+        for _ in range(len(self._queue)):
+            member = self._queue.popleft()
+            member.queued = False
+            done = self._turn(member, scope)
+            if member.waiting or member.ended or member.state is State.CRASHED:
+                self._wake(member)
+            if done:
+                return True
+        return False
+
+    def _turn(self, member: Member, scope: Call | None) -> bool:
+        if member.entered:
+            return False
+        if member.state is State.CRASHED:
+            if scope is not None and not member.has_work(scope):
+                return False
+            self._restart(member)
+            return True
+        if member.state is State.SERVING:
+            work = member.take(scope)
+            if isinstance(work, int):
+                self._resume(member, work)
+            elif work is not None and not work.ended:
+                self._handle(member, work)
+            return work is not None
+        return False
+
+    def _handle(self, member: Member, call: Call) -> None:
+        number, still_open = member.number(), member.open
+        still_open[number] = call
+
+        def close(_: Call) -> None:
+            still_open.pop(number, None)
+
+        call.then(close)
+        service, method = member.exports.index(call.service), member.bound[call.service][call.method]
+        limit = call.deadline + GRACE
+        call.entered = True
+
+        def handle() -> None:
+            try:
+                member.body.handle(limit, number, service, method, call.request)
+            except Failure as failure:  # it was never entered
+                call.fail(failure)
+
+        self._enter(member, call, limit, handle)
+
+    def _resume(self, member: Member, number: int) -> None:
+        event = member.events[number]
+        deadline = event.work.deadline if event.work else self._clock.peek() + self._kernel.node.call
+        limit = deadline + GRACE
+        self._enter(member, event.work, limit, lambda: member.body.resume(limit, number))
+        member.events.pop(number, None)
+
+    def _enter(self, member: Member, work: Call | None, limit: int | None, action: Callable[[], None]) -> None:
+        """One entry, for calls and events: what goes wrong in it is the guest's crash."""
+        outer = self.entry
+        member.entered, member.current, member.limit, self.entry = True, work, limit, (member, limit)
+        try:
+            action()
+        except Crash as crash:
+            self._crashed(member, crash)
+        except Exit as end:
+            self._crashed(member, Crash(f"ended itself with exit code {end.code}"))
+        finally:
+            member.entered, member.current, self.entry = False, None, outer
+
+    # --- crash and restart ---------------------------------------------------------------------------------------------
+
+    def _crashed(self, member: Member, crash: Crash) -> None:
+        work = member.current
+        self._log.record(
+            member.name,
+            f"crashed: {crash.reason}",
+            level="error",
+            call=work.id if work else "",
+            parent=work.parent_id if work else "",
+            fields={"backtrace": crash.trace} if crash.trace else None,
+        )
+        broken, member.state = list(member.open.values()), State.CRASHED
+        member.reset()
+        for call in broken:
+            late = crash.interrupted and call is work
+            how = "computed past its deadline" if late else f"crashed: {crash.reason}"
+            code = Code.DEADLINE_EXCEEDED if late else Code.INTERNAL
+            call.end(code, f"{call.service}/{call.method}: {member.name} {how}".encode())
+        now = self._clock.peek()
+        while member.crashes and member.crashes[0] < now - WITHIN:
+            member.crashes.popleft()
+        member.crashes.append(now)
+        if len(member.crashes) > CRASHES:
+            self._rest(member)
+        else:
+            self._wake(member)
+
+    def _rest(self, member: Member) -> None:
+        member.state = State.RESTING
+        seconds = WITHIN // 1_000_000_000
+        self._log.record(member.name, f"crashed {len(member.crashes)} times within {seconds} s: rests", level="error")
+        while member.waiting:
+            text = f"{member.name} has crashed too often and rests"
+            member.waiting.popleft().end(Code.UNAVAILABLE, text.encode(), executed=False)
+
+        def again() -> None:
+            if member.state is State.RESTING:
+                member.state = State.CRASHED
+                self._wake(member)
+
+        self._kernel.scheduler.at(self._clock.peek() + WITHIN, again)
+
+    def _restart(self, member: Member) -> None:
+        try:
+            self.start(member)
+        except NodeError as error:  # the app goes on without it
+            self._crashed(member, Crash(f"could not be restarted: {error}"))
+        else:
+            self._log.record(member.name, "restarted", level="warn", fields={"crashes": len(member.crashes)})
+
+    # --- start and stop ------------------------------------------------------------------------------------------------
+
+    def start(self, member: Member) -> int:
+        """
+        Runs a guest's main: a service's until it serves, a program's to its end.
+
+        Returns: a program's exit code; 0 for a service, which is ready then.
+        Raises: NodeError, why the guest did not get there.
+        """
+        member.reset()
+        member.state = State.STARTING
+        self._log.record(member.name, "started")
+        limit = self._clock.peek() + self._kernel.node.startup
+        outer = self.entry
+        member.entered, member.limit, self.entry = True, limit, (member, limit)
+        try:
+            serves = member.body.start(limit)
+        except Exit as end:
+            return self._ended(member, end.code)
+        except Crash as crash:
+            return self._never_ready(member, crash)
+        finally:
+            member.entered, self.entry = False, outer
+        if not serves:
+            return self._ended(member, 0)
+        member.state = State.SERVING
+        self._log.record(member.name, "ready")
+        self._wake(member)
+        return 0
+
+    def _ended(self, member: Member, code: int) -> int:
+        launched, member.state = member.state is State.LAUNCHED, State.ENDED
+        if member.spec.is_program and (launched or code):
+            self._log.record(member.name, "ended", fields={"exit": code})
+            return code
+        if member.spec.is_program:
+            raise NodeError(f"program {member.name} ended with exit code 0 before launch: it must call launch")
+        if launched:
+            raise NodeError(
+                f"service {member.name} is not ready: it ended with exit code {code} between launch and serve; its output is in "
+                "the log above"
+            )
+        raise NodeError(
+            f"service {member.name} ended with exit code {code} before launch; its output is in the log above"
+        )
+
+    def _never_ready(self, member: Member, crash: Crash) -> int:
+        launched = member.state is State.LAUNCHED
+        if member.spec.is_program and launched:
+            self._crashed(member, crash)
+            member.state = State.ENDED
+            return 134
+        member.state = State.ENDED
+        where = "between launch and serve" if launched else "before launch"
+        limit = self._kernel.node.startup // MS
+        how = (
+            f"was still running after {limit} ms (timeouts.startup)"
+            if crash.interrupted
+            else f"crashed: {crash.reason}"
+        )
+        trace = f"\n{crash.trace}" if crash.trace else ""
+        raise NodeError(f"{member.spec.kind} {member.name} {how} {where}{trace}")
+
+    def stop(self) -> None:
+        """Services stop in reverse start order, each with a last entry of a second at most."""
+        for member in reversed(self.members):
+            if member.state is not State.SERVING or member.entered:
+                continue
+            limit = self._clock.peek() + STOP
+            self._log.record(member.name, "stopping")
+            self._enter(member, None, limit, lambda member=member, limit=limit: member.body.stop(limit))  # type: ignore[misc]
+            member.state = State.ENDED

@@ -1,0 +1,72 @@
+"""
+What happens next on a node: its timers, its sockets and its guests, on one thread.
+
+`drive` is the only place that waits. It may be called within itself: a guest that waits in an import drives the node on
+until what it waits for is there, and `step` decides which guests may be entered meanwhile.
+"""
+
+import heapq
+from collections.abc import Callable
+
+from shim.clock import Clock
+
+Poll = Callable[[int | None], None]
+"""Lets sockets have their say; waits for them at most so many nanoseconds (None: as long as it takes)."""
+
+
+class Timer:
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class Scheduler:
+    def __init__(self, clock: Clock, poll: Poll) -> None:
+        self._clock = clock
+        self._poll = poll
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._count = 0
+        self.interruption: BaseException | None = None
+        """Set it (from any thread, then wake the poll), and whoever drives is left by it."""
+
+    def at(self, when: int, action: Callable[[], None]) -> Timer:
+        """Does `action` once the clock reads `when`, nanoseconds; those due together in the order they were set."""
+        timer = Timer(action)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer))
+        return timer
+
+    def drive(self, until: Callable[[], bool], step: Callable[[], bool]) -> None:
+        """Goes on until `until` holds. `step` enters one guest and says whether there was one to enter."""
+        while not until():
+            if self.interruption is not None:
+                raise self.interruption
+            self._poll(0)
+            if self._due() or step():
+                continue
+            if not until():
+                self._wait()
+
+    def _due(self) -> bool:
+        """Does the earliest action that is due."""
+        when = self._next()
+        if when is None or when > self._clock.peek():
+            return False
+        timer = heapq.heappop(self._timers)[2]
+        if timer.action:
+            timer.action()
+        return True
+
+    def _next(self) -> int | None:
+        while self._timers and self._timers[0][2].action is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def _wait(self) -> None:
+        when = self._next()
+        if when is not None and self._clock.virtual:
+            self._clock.advance(when)
+        else:
+            self._poll(None if when is None else max(0, when - self._clock.peek()))

@@ -1,0 +1,266 @@
+"""
+The listening end: HTTP/1.1 requests become calls, on the node's own thread.
+
+One server is for the other nodes (their `Parigot-*` headers count), the others are the app's ports (theirs do not, and only
+the services exposed there answer).
+"""
+
+import contextlib
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Protocol
+
+import httptools
+
+from shim import connect
+from shim.calls import Call
+from shim.kernel import Kernel
+from shim.loop import Loop, Stream
+from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
+from shim.transcode import Transcoder
+
+HEAD = 64 << 10
+"""Bytes of a request's line and headers."""
+CONNECTIONS = 1_024
+"""Connections open at once at one server."""
+PIPELINE = 16
+"""Requests that may wait on one connection before no more is read from it."""
+
+
+class Door(Protocol):
+    """What a server lets in."""
+
+    trusted: bool
+
+    def resolve(self, service: str, method: str) -> None:
+        """Raises Failure: UNIMPLEMENTED when no such method is served here."""
+
+    def special(self, path: str, headers: dict[str, str], body: bytes, respond: "Respond") -> bool:
+        """Answers paths that are no calls; False when this is none."""
+
+
+Respond = Callable[[int, str, bytes], None]
+"""HTTP status, content type, body."""
+
+
+class Server:
+    def __init__(
+        self, loop: Loop, kernel: Kernel, door: Door, transcoder: Transcoder, address: tuple[str, int]
+    ) -> None:
+        """Listens at the address. Raises NodeError: it is taken, or not this machine's."""
+        self.loop = loop
+        self.kernel = kernel
+        self.door = door
+        self.transcoder = transcoder
+        self.connections: set[Exchange] = set()
+        host, port = address
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server(address, family=family, backlog=512, reuse_port=False)
+        except OSError as error:
+            hint = "end what uses it, or give the service another one under `ports`"
+            raise NodeError(f"cannot listen at {host}:{port}: {error.strerror or error}: {hint}") from error
+        self._socket.setblocking(False)
+        loop.watch(self._socket, selectors.EVENT_READ, self._accept)
+
+    def _accept(self, _: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _peer = self._socket.accept()
+                if len(self.connections) >= CONNECTIONS:
+                    sock.close()
+                    continue
+                self.connections.add(Exchange(self, sock))
+
+    def close(self) -> None:
+        self.loop.forget(self._socket)
+        self._socket.close()
+        for exchange in list(self.connections):
+            exchange.close()
+
+
+@dataclass(eq=False)
+class Request:
+    url: bytes = b""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    method: str = ""
+    keep_alive: bool = True
+
+
+class Exchange:
+    """One connection: request after request, each answered before the next begins. `on_*` are the parser's."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self._server = server
+        self._stream = Stream(server.loop, sock)
+        self._stream.on_data = self._data
+        self._stream.on_close = self._closed
+        self._parser = httptools.HttpRequestParser(self)
+        self._call: Call | None = None
+        self._busy = False
+        self._incoming = Request()
+        self._request = self._incoming
+        self._requests: deque[Request] = deque()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _closed(self, why: str) -> None:
+        self._server.connections.discard(self)
+        if self._call is not None:
+            self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
+
+    def _data(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._refuse(400, f"no HTTP/1.1: {error}")
+            return
+        if self._incoming.size > HEAD:
+            self._refuse(431, f"headers over {HEAD} bytes")
+            return
+        self._next()
+
+    def on_message_begin(self) -> None:
+        self._incoming = Request()
+
+    def on_url(self, url: bytes) -> None:
+        self._incoming.url += url
+        self._incoming.size += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._incoming.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self._incoming.size += len(name) + len(value)
+
+    def on_headers_complete(self) -> None:
+        if dict(self._incoming.headers).get("expect", "").lower() == "100-continue":
+            self._stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if len(self._incoming.body) <= self._server.kernel.node.message:  # what is beyond would only be refused
+            self._incoming.body += body
+
+    def on_message_complete(self) -> None:
+        self._incoming.method = self._parser.get_method().decode("latin-1")
+        self._incoming.keep_alive = self._parser.should_keep_alive()
+        self._requests.append(self._incoming)
+
+    # --- one request ----------------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """The next request that has come in whole, when the one before it has been answered."""
+        while self._requests and not self._busy and not self._stream.closed:
+            self._busy = True
+            self._request = self._requests.popleft()
+            self._begin(self._request)
+        full = len(self._requests) >= PIPELINE
+        if full != self._stream.paused:
+            self._stream.pause(full)
+
+    def _begin(self, request: Request) -> None:
+        headers = dict(request.headers)
+        path = request.url.decode("latin-1").partition("?")[0]
+        if self._server.door.special(path, headers, bytes(request.body), self._respond):
+            return
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method != "POST":
+            self._respond(405, "text/plain", b"a call is a POST\n", [("allow", "POST")])
+        elif kind not in (connect.PROTO, connect.JSON):
+            text = f"{connect.PROTO} and {connect.JSON} alone, unary\n"
+            self._respond(415, "text/plain", text.encode(), [("accept-post", f"{connect.PROTO}, {connect.JSON}")])
+        else:
+            try:
+                self._start(path, headers, kind)
+            except Failure as failure:
+                self._fail(failure.code, failure.text, executed=failure.executed)
+
+    def _start(self, path: str, headers: dict[str, str], kind: str) -> None:
+        kernel, door = self._server.kernel, self._server.door
+        service, _, method = path.removeprefix("/").partition("/")
+        version = headers.get("connect-protocol-version", "1")
+        if version != "1":
+            raise Failure(Code.INVALID_ARGUMENT, f"connect-protocol-version {version!r}: only 1", executed=False)
+        door.resolve(service, method)
+        limit = kernel.node.message
+        if len(self._request.body) > limit:
+            text = f"request to {service} is over limits.message of {limit}"
+            raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
+        body = connect.decompress(bytes(self._request.body), headers.get("content-encoding", ""), limit)
+        if kind == connect.JSON:
+            body = self._server.transcoder.to_proto(service, method, body)
+        if door.trusted:
+            kernel.logbook.clock.see(headers.get(connect.CLOCK, ""))
+        call = Call(
+            id=(headers.get(connect.CALL) if door.trusted else None) or kernel.root_id(),
+            service=service,
+            method=method,
+            request=body,
+            deadline=kernel.clock.peek() + connect.timeout(headers, kernel.node.call),
+            caller=headers.get(connect.CALLER, "") if door.trusted else "",
+        )
+        connect.read_metadata(self._request.headers, call.headers)
+        self._call = call
+        call.then(lambda call: self._ended(call, kind))
+        kernel.submit(call, kernel.targets[service], report=not door.trusted)
+
+    def _ended(self, call: Call, kind: str) -> None:
+        self._call = None
+        if self._stream.closed:
+            return
+        extra = connect.response_headers(call)
+        if call.code is not Code.OK:
+            text = call.reply.decode("utf-8", "replace")
+            self._fail(call.code, text, call.details, extra, executed=not (call.status or 0) & NOT_EXECUTED)
+            return
+        reply = call.reply
+        if kind == connect.JSON:
+            try:
+                reply = self._server.transcoder.to_json(call.service, call.method, reply)
+            except Failure as failure:
+                self._fail(failure.code, failure.text)
+                return
+        self._respond(200, kind, reply, extra)
+
+    def _fail(
+        self,
+        code: Code,
+        text: str,
+        details: Sequence[bytes] = (),
+        extra: connect.Headers | None = None,
+        *,
+        executed: bool = True,
+    ) -> None:
+        headers = list(extra or [])
+        if not executed and self._server.door.trusted:
+            headers.append((connect.NOT_EXECUTED, "1"))
+        self._respond(connect.HTTP_STATUS[code], connect.JSON, connect.error_body(code, text, details), headers)
+
+    # --- the answer -----------------------------------------------------------------------------------------------------
+
+    def _respond(self, status: int, kind: str, body: bytes, headers: connect.Headers | None = None) -> None:
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status != 499 else 'Canceled'}",
+            f"content-type: {kind}",
+        ]
+        lines += [f"{name}: {value}" for name, value in headers or []]
+        if self._server.door.trusted:
+            lines.append(f"{connect.CLOCK}: {self._server.kernel.logbook.clock.tick()[0]}")
+        alive = self._request.keep_alive
+        lines += [f"content-length: {len(body)}"] + ([] if alive else ["connection: close"]) + ["", ""]
+        if not alive:
+            self._stream.on_flushed = self._stream.close
+        self._busy = not alive
+        self._stream.write("\r\n".join(lines).encode("latin-1", "replace") + body)
+        if self._requests:
+            self._server.loop.post(self._next)
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._request = Request(keep_alive=False)
+        self._requests.clear()
+        self._respond(status, "text/plain", f"{text}\n".encode())

@@ -1,0 +1,35 @@
+"""log.v1.LogService: a guest's records in the unified log. The contract is schemas/log/v1/log.proto."""
+
+from collections.abc import Callable, Mapping
+
+from google.protobuf.message import DecodeError
+
+from shim.calls import Call
+from shim.logbook import Logbook
+from shim.messages import Code, Failure
+from shim.services._pb import log_pb2
+
+SERVICE = "log.v1.LogService"
+
+_LEVELS = {
+    log_pb2.LEVEL_DEBUG: "debug",
+    log_pb2.LEVEL_WARN: "warn",
+    log_pb2.LEVEL_ERROR: "error",
+}
+
+
+def handlers(logbook: Logbook) -> Mapping[str, Callable[[Call], bytes]]:
+    """The service's methods."""
+
+    def log(call: Call) -> bytes:
+        try:
+            request = log_pb2.LogRequest.FromString(call.request)
+        except DecodeError as error:
+            raise Failure(Code.INVALID_ARGUMENT, f"{SERVICE}/Log: {error}") from error
+        work, _, number = call.id.rpartition(".")
+        parent = work.rpartition(".")[0] if number else ""
+        level = _LEVELS.get(request.level, "info")
+        logbook.record(call.caller, request.text, level=level, call=work, parent=parent, fields=dict(request.fields))
+        return log_pb2.LogResponse().SerializeToString()
+
+    return {"Log": log}

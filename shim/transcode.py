@@ -1,0 +1,54 @@
+"""JSON on the wire: requests and replies made from one into the other by the descriptors of the app's .proto files."""
+
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError
+
+from shim.messages import Code, Failure
+
+
+class Transcoder:
+    """For all services that the descriptors know; without descriptors, for none."""
+
+    def __init__(self, descriptors: Path | None) -> None:
+        self._pool = descriptor_pool.DescriptorPool()
+        if descriptors is not None:
+            known = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+            for file in known.file:
+                self._pool.Add(file)
+
+    def to_proto(self, service: str, method: str, body: bytes) -> bytes:
+        """A JSON request as protobuf bytes. Raises Failure: INVALID_ARGUMENT, UNIMPLEMENTED without a descriptor."""
+        message = message_factory.GetMessageClass(self._method(service, method).input_type)()
+        try:
+            json_format.Parse(body.decode() or "{}", message, descriptor_pool=self._pool)
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+            raise Failure(Code.INVALID_ARGUMENT, f"{service}/{method}: {error}", executed=False) from error
+        return message.SerializeToString()
+
+    def to_json(self, service: str, method: str, body: bytes) -> bytes:
+        """A reply's protobuf bytes as JSON. Raises Failure: INTERNAL when they are not what the descriptor says."""
+        message = message_factory.GetMessageClass(self._method(service, method).output_type)()
+        try:
+            message.ParseFromString(body)
+            return json_format.MessageToJson(message, indent=None, descriptor_pool=self._pool).encode()
+        except (DecodeError, ValueError, TypeError) as error:
+            text = f"{service}/{method}: the reply is not the message that its .proto says: {error}"
+            raise Failure(Code.INTERNAL, text) from error
+
+    def is_streaming(self, service: str, method: str) -> bool:
+        """Whether the descriptors say `stream`; unknown methods do not."""
+        try:
+            found = self._method(service, method)
+        except Failure:
+            return False
+        return bool(found.client_streaming or found.server_streaming)
+
+    def _method(self, service: str, method: str) -> MethodDescriptor:
+        try:
+            return self._pool.FindServiceByName(service).methods_by_name[method]
+        except KeyError:
+            text = f"{service}/{method}: no descriptor: name its .proto under `protos` in parigot.yaml, or send application/proto"
+            raise Failure(Code.UNIMPLEMENTED, text, executed=False) from None

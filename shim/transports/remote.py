@@ -1,0 +1,259 @@
+"""
+Calls to a service on another node: Connect over HTTP/1.1, connections kept and used again.
+
+Everything happens on the node's own thread: a request is written, and the loop tells when the reply is there. Looking up a
+name may block, so that alone is done by a thread of its own. What has not been sent in full was not executed, and says so.
+"""
+
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httptools
+
+from shim import connect
+from shim.calls import Call
+from shim.clock import MS, Clock
+from shim.logbook import Logbook
+from shim.loop import Loop, Stream
+from shim.messages import Code
+from shim.scheduler import Scheduler
+from shim.wire import field
+
+IDLE = 32
+"""Connections kept to one peer."""
+SLACK = 64 << 10
+"""Bytes that a reply may have beyond the limit of a message: an error's JSON."""
+HEALTH, CHECK = "grpc.health.v1.Health", "Check"
+SERVING = b"\x08\x01"
+"""HealthCheckResponse with status SERVING (grpc/health/v1/health.proto)."""
+
+Addresses = list[tuple[int, tuple[object, ...]]]
+
+
+class Network:
+    """What all peers of a node share."""
+
+    def __init__(self, loop: Loop, scheduler: Scheduler, clock: Clock, logbook: Logbook, limit: int) -> None:
+        self.loop = loop
+        self.scheduler = scheduler
+        self.clock = clock
+        self.logbook = logbook
+        self.limit = limit
+        self._resolver = ThreadPoolExecutor(1, "resolver")
+
+    def resolve(self, host: str, port: int, done: Callable[[Addresses, str], None]) -> None:
+        """`done` gets the addresses, or none and why, on the loop's thread."""
+
+        def look() -> None:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                addresses: Addresses = [(entry[0], entry[4]) for entry in found]
+                why = ""
+            except OSError as error:
+                addresses, why = [], f"{host}: {error.strerror or error}"
+            self.loop.post(lambda: done(addresses, why))
+
+        self._resolver.submit(look)
+
+    def close(self) -> None:
+        self._resolver.shutdown(wait=False, cancel_futures=True)
+
+
+class Peer:
+    """Another node, by its URL."""
+
+    def __init__(self, network: Network, url: str) -> None:
+        parts = urlsplit(url)
+        self.network = network
+        self.host = parts.hostname or ""
+        self.port = parts.port or 80
+        self._idle: list[Connection] = []
+        self._addresses: Addresses = []
+
+    def send(self, call: Call) -> None:
+        """Sends the call; it ends with the reply, or UNAVAILABLE."""
+        if self._idle:
+            self._idle.pop().carry(call)
+        elif self._addresses:
+            self._open(call)
+        else:
+
+            def resolved(addresses: Addresses, why: str) -> None:
+                self._addresses = addresses
+                if call.ended:
+                    return
+                if addresses:
+                    self._open(call)
+                else:
+                    self.unavailable(call, why, executed=False)
+
+            self.network.resolve(self.host, self.port, resolved)
+
+    def _open(self, call: Call) -> None:
+        family, address = self._addresses[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.connect_ex(address)
+        Connection(self, sock).carry(call)
+
+    def keep(self, connection: "Connection") -> None:
+        if len(self._idle) < IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def forget(self, connection: "Connection", *, connected: bool) -> None:
+        """A connection is gone; where it was never there the name is looked up anew, since the peer may have moved."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if not connected:
+            self._addresses = []
+
+    def unavailable(self, call: Call, why: str, *, executed: bool) -> None:
+        """The caller learns no more than that; the log says where and why. (A call without an id is the node's own.)"""
+        if not call.id:
+            call.end(Code.UNAVAILABLE, why.encode(), executed=executed)
+            return
+        self.network.logbook.record(
+            call.caller or "ingress",
+            "peer out of reach",
+            level="debug",
+            call=call.id,
+            parent=call.parent_id,
+            fields={"peer": f"{self.host}:{self.port}", "error": why},
+        )
+        call.end(Code.UNAVAILABLE, f"{call.service}: out of reach".encode(), executed=executed)
+
+    def close(self) -> None:
+        for connection in list(self._idle):
+            connection.close()
+
+
+class Connection:
+    """One connection, carrying one call at a time. Its methods beginning with `on_` are the parser's."""
+
+    def __init__(self, peer: Peer, sock: socket.socket) -> None:
+        self._peer = peer
+        self._stream = Stream(peer.network.loop, sock)
+        self._stream.on_data = self._data
+        self._stream.on_close = self._closed
+        self._call: Call | None = None
+        self._answered = False
+        self._needed = 0
+
+    def carry(self, call: Call) -> None:
+        self._call, self._answered = call, False
+        self._headers: list[tuple[str, str]] = []
+        self._body = bytearray()
+        self._parser = httptools.HttpResponseParser(self)
+        network = self._peer.network
+        head = [f"POST /{call.service}/{call.method} HTTP/1.1", f"host: {self._peer.host}:{self._peer.port}"]
+        left = call.deadline - network.clock.peek()
+        clock, _ = network.logbook.clock.tick()
+        head += [f"{name}: {value}" for name, value in connect.request_headers(call, left, clock)]
+        head += [f"content-length: {len(call.request)}", "", ""]
+        data = "\r\n".join(head).encode() + call.request
+        self._needed = self._stream.sent + len(data)
+        call.then(self._over)
+        self._stream.write(data)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _over(self, call: Call) -> None:
+        """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
+        if self._call is call and not self._answered:
+            self._call = None
+            self._stream.close()
+
+    def _data(self, data: bytes) -> None:
+        try:
+            if self._call is not None:
+                self._parser.feed_data(data)
+            else:
+                self.close()
+        except httptools.HttpParserError as error:
+            self._stream.close(f"no HTTP: {error}")
+
+    def _closed(self, why: str) -> None:
+        self._peer.forget(self, connected=self._stream.sent > 0)
+        call, self._call = self._call, None
+        if call is not None:
+            self._peer.unavailable(call, why, executed=self._stream.sent >= self._needed)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+        if len(self._body) > self._peer.network.limit + SLACK and self._call is not None:
+            call = self._call
+            text = f"reply of {call.service}/{call.method} is over limits.message of {self._peer.network.limit}"
+            call.end(Code.RESOURCE_EXHAUSTED, text.encode())
+
+    def on_message_complete(self) -> None:
+        call, self._answered = self._call, True
+        if call is None:
+            return
+        self._call = None
+        if self._parser.should_keep_alive():
+            self._peer.keep(self)
+        else:
+            self._stream.on_close = lambda why: None
+            self._stream.close()
+        self._finish(call, self._parser.get_status_code())
+
+    def _finish(self, call: Call, status: int) -> None:
+        named = dict(self._headers)
+        self._peer.network.logbook.clock.see(named.get(connect.CLOCK, ""))
+        connect.read_metadata(self._headers, call.reply_headers, call.reply_trailers)
+        if status == 200 and named.get("content-type", "").startswith(connect.PROTO):
+            call.end(Code.OK, bytes(self._body))
+            return
+        code, text, call.details = connect.read_error(status, bytes(self._body))
+        call.end(code, text.encode(), executed=connect.NOT_EXECUTED not in named)
+
+
+class RemoteTarget:
+    """A service of another node."""
+
+    def __init__(self, peer: Peer, health: Peer, service: str, methods: tuple[str, ...]) -> None:
+        self._peer = peer
+        self._health = health
+        self._service = service
+        self.methods = methods
+
+    def submit(self, call: Call) -> None:
+        call.entered = True  # nobody here knows better; the reply says when it was not
+        self._peer.send(call)
+
+    def check(self, done: Callable[[str], None]) -> None:
+        check(self._health, self._service, done)
+
+
+def check(health: Peer, service: str, done: Callable[[str], None]) -> None:
+    """Asks a node's health for a service ("": for the node itself); `done` gets "" or why it is not ready."""
+
+    def answered(call: Call) -> None:
+        if call.code is Code.OK and call.reply == SERVING:
+            done("")
+        elif call.code is Code.OK:
+            done("not ready yet")
+        else:
+            done(call.reply.decode("utf-8", "replace"))
+
+    ask(health, HEALTH, CHECK, field(1, service.encode()) if service else b"").then(answered)
+
+
+def ask(peer: Peer, service: str, method: str, request: bytes = b"", *, caller: str = "", lost: bool = False) -> Call:
+    """A call of the node's own, not a guest's: it has a second and no record in the log."""
+    network = peer.network
+    deadline = network.clock.peek() + 1_000 * MS
+    call = Call(id="", service=service, method=method, request=request, deadline=deadline, caller=caller)
+    if lost:
+        call.headers.items.append((connect.LOST, "1"))
+    call.timer = network.scheduler.at(deadline, lambda: call.end(Code.UNAVAILABLE, b"no answer within a second"))
+    peer.send(call)
+    return call
