@@ -7,7 +7,6 @@ Where the result for the same bytes is in the cache already, no process is start
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +24,7 @@ from google.protobuf.descriptor_pb2 import (
 
 from parigot_oci.errors import GuestError, ManifestError, Problem
 from parigot_oci.model import App, Declaration, Guest
+from parigot_oci.process import Finished, OutOfTimeError, run
 from parigot_oci.resources import folder
 from parigot_oci.state import put, state
 
@@ -167,19 +167,18 @@ def _compile(app: App, files: _Files) -> FileDescriptorSet:
         arguments = ["--include_imports", "--include_source_info", f"--descriptor_set_out={out}"]
         roots = [str(root) for root in files.roots]
         done = _python(app, place, ["-m", "grpc_tools.protoc", *arguments, *(f"-I{r}" for r in roots), *files.inputs])
-        if not done.returncode:
+        if not done.code:
             return FileDescriptorSet.FromString(out.read_bytes())
         each = _python(app, place, ["-c", _EACH, os.pathsep.join(roots), *files.inputs])
-        raise ManifestError(*_errors(app, files, f"{done.stderr}\n{each.stderr}"))
+        raise ManifestError(*_errors(app, files, f"{done.errors}\n{each.errors}"))
 
 
-def _python(app: App, place: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", *arguments]
+def _python(app: App, place: str, arguments: list[str]) -> Finished:
     try:
-        return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PROTOC_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        what = f"protoc took more than {PROTOC_SECONDS} s"
-        raise ManifestError(Problem(what=what, file=str(app.file), hint="List fewer files in `protos`.")) from error
+        return run([sys.executable, "-I", *arguments], cwd=Path(place), env={}, seconds=PROTOC_SECONDS)
+    except OutOfTimeError as late:
+        hint = "List fewer files in `protos`."
+        raise ManifestError(Problem(what=f"protoc is {late}", file=str(app.file), hint=hint)) from late
 
 
 def _errors(app: App, files: _Files, text: str) -> Iterator[Problem]:

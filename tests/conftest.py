@@ -1,0 +1,52 @@
+"""
+Tests marked `engine` need a Docker Engine. Where none answers they are left out, and the last lines say so.
+
+With PARIGOT_REQUIRE_ENGINE=1, as in continuous integration, leaving them out is a failure.
+"""
+
+import os
+
+import docker
+import pytest
+
+HOW = (
+    "They need a Docker Engine that answers: start one (`sudo systemctl start docker`), or name one by DOCKER_HOST, "
+    "and be allowed to use it."
+)
+LEFT_OUT = pytest.StashKey[int]()
+WHY = pytest.StashKey[str]()
+NO_ENGINE = 4
+"""The exit code where an engine is required and none answers: pytest's own for a usage error."""
+
+
+def engine_problem() -> str:
+    """Why no engine can be used; "" where one answers."""
+    try:
+        client = docker.from_env(timeout=5)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except Exception as error:  # docker, requests and the system all have their own
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Runs last, so that only tests that would have run are counted."""
+    wanting = [item for item in items if item.get_closest_marker("engine")]
+    if not wanting or not (problem := engine_problem()):
+        return
+    if os.environ.get("PARIGOT_REQUIRE_ENGINE") == "1":
+        pytest.exit(f"{len(wanting)} tests need a Docker Engine, and none answers: {problem}\n{HOW}", NO_ENGINE)
+    config.stash[LEFT_OUT], config.stash[WHY] = len(wanting), problem
+    config.hook.pytest_deselected(items=wanting)
+    items[:] = [item for item in items if item not in wanting]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.section("no Docker Engine", yellow=True)
+        terminalreporter.line(f"{left_out} tests were LEFT OUT ({config.stash[WHY]}).", yellow=True)
+        terminalreporter.line(HOW, yellow=True)
