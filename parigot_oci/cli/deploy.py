@@ -13,7 +13,7 @@ from parigot_oci.assemble import assemble
 from parigot_oci.builders import Builder
 from parigot_oci.builders.engine import Engine, connect
 from parigot_oci.builders.layout import Layout
-from parigot_oci.cli import steps
+from parigot_oci.cli import runtimes, steps
 from parigot_oci.errors import EngineError, LockError, OutputError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file to the tool."""
     app.command()(build)
     app.command()(logs)
+    runtimes.register(app)
 
 
 def build(
