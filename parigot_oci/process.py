@@ -1,8 +1,10 @@
 """Another program, run to its end: with a time limit, its output kept in bounds, and nothing of it left behind."""
 
 import os
+import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,9 +33,13 @@ class OutOfTimeError(Exception):
         self.errors = errors
 
 
-def run(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], seconds: float) -> Finished:
+def run(
+    command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], seconds: float, memory: int = 0
+) -> Finished:
     """
     Run a program with an empty stdin; children that it leaves behind are ended with it.
+
+    `memory`: bytes that it may have in use, where the system can hold it to that (Linux); 0 = no limit.
 
     Raises FileNotFoundError or PermissionError when it cannot be started, OutOfTimeError.
     """
@@ -46,6 +52,11 @@ def run(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], sec
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    if memory and sys.platform == "linux":
+        # Of data, not of addresses: WebAssembly reserves gigabytes of these. Set from outside: the code that subprocess
+        # would run in the child may hang where this process has threads.
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
     output, errors = _Reader(process.stdout), _Reader(process.stderr)
     try:
         code = process.wait(seconds)

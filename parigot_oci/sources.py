@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from parigot_oci.errors import CompileError, OutputError, Problem
 from parigot_oci.model import App, Build, Guest, Tool
 from parigot_oci.resources import folder
+from parigot_oci.state import put, state
 from parigot_oci.toolchains import cargo, command, go, zig
 from parigot_oci.toolchains.seam import Job, Toolchain
 
@@ -50,7 +51,7 @@ def compiler_version(tool: Tool) -> str:
 
 def _build(guest: Guest, how: Build, app: App, progress: Callable[[str], None]) -> None:
     toolchain = TOOLCHAINS[how.tool]
-    record = app.root / ".parigot" / "build" / f"{guest.name}.json"
+    record = state(app, "build") / f"{guest.name}.json"
     before = _read(record)
     sources = _fingerprint(how, toolchain, app, guest)
     unchanged = before.get("sources") == sources and before.get("wasm") == _digest(guest.wasm)
@@ -78,7 +79,7 @@ def _job(guest: Guest, how: Build, app: App, progress: Callable[[str], None]) ->
         command=how.command,
         root=app.root,
         sdk=folder("sdk"),
-        work=app.root / ".parigot" / "build" / guest.name,
+        work=state(app, "build") / guest.name,
         output=guest.wasm,
         progress=lambda text: progress(f"{guest.name}: {text}"),
     )
@@ -152,5 +153,4 @@ def _read(record: Path) -> Mapping[str, str]:
 
 
 def _write(record: Path, values: Mapping[str, str]) -> None:
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"format": FORMAT, **values}, indent=1, sort_keys=True) + "\n")
+    put(record, (json.dumps({"format": FORMAT, **values}, indent=1, sort_keys=True) + "\n").encode())

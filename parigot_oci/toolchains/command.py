@@ -19,6 +19,6 @@ def inputs(source: Path, sdk: Path) -> tuple[Path, ...]:
 
 
 def compile(job: Job) -> None:
-    said = compiler(job.command, job, job.root, {**os.environ, "PARIGOT_SDK": str(job.sdk)})
+    said = compiler(job.command[0], job.command, job, job.root, {**os.environ, "PARIGOT_SDK": str(job.sdk)})
     if said.strip():
         job.progress(said.strip())

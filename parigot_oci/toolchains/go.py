@@ -41,7 +41,7 @@ def compile(job: Job) -> None:
     workspace = job.work / "go.work"
     workspace.write_text(_render(modules, replaced, job.sdk / "go"))
     command: list[str | Path] = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags=-buildid=", "-o", job.output]
-    compiler(command, job, job.source, _environment(go, workspace))
+    compiler("go build", command, job, job.source, _environment(go, workspace))
 
 
 def _environment(go: Path, workspace: Path | str) -> Mapping[str, str]:

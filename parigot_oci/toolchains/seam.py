@@ -50,17 +50,17 @@ class Toolchain(Protocol):
         """Make `job.output`."""
 
 
-def compiler(command: Sequence[str | Path], job: Job, cwd: Path, env: Mapping[str, str]) -> str:
+def compiler(name: str, command: Sequence[str | Path], job: Job, cwd: Path, env: Mapping[str, str]) -> str:
     """Run a compiler and give its stdout; warnings go to the job's progress, errors are the CompileError's text."""
     try:
         finished = run(command, cwd=cwd, env=env, seconds=SECONDS)
     except OutOfTimeError as late:
-        raise CompileError(f"{command[0]}: {late}\n{late.errors}".rstrip()) from None
+        raise CompileError(f"{name}: {late}\n{late.errors}".rstrip()) from None
     except (FileNotFoundError, PermissionError) as error:
-        raise CompileError(Problem(what=f"{command[0]}: {error.strerror}", hint=f"run in {cwd}")) from None
+        raise CompileError(Problem(what=f"{name}: {error.strerror}", hint=f"run in {cwd}")) from None
     if finished.code != 0:
         said = finished.errors.strip() or finished.output.strip() or "it says nothing"
-        raise CompileError(f"{Path(command[0]).name} ended with {finished.code}:\n{said}")
+        raise CompileError(f"{name} ended with {finished.code}:\n{said}")
     if finished.errors.strip():
         job.progress(finished.errors.strip())
     return finished.output

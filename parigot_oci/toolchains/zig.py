@@ -35,7 +35,7 @@ def compile(job: Job) -> None:
     # __FILE__ in an assertion must not say where the library lies.
     paths = ("-I", library, f"-ffile-prefix-map={library}=parigot")
     command: list[str | Path] = [*zig, "cc", *FLAGS, *paths, "-o", job.output, *sources, *sorted(library.glob("*.c"))]
-    compiler(command, job, job.source, os.environ)
+    compiler("zig cc", command, job, job.source, os.environ)
     # Zig strips all or nothing. Names of functions are wanted for backtraces, the DWARF of its libc's folder is not.
     job.output.write_bytes(without_debug(job.output.read_bytes()))
 
