@@ -145,6 +145,7 @@ def node_json(
         "guests": [_guest_json(app, plan.graph, name, wasm, compiled) for name in node.guests],
         "builtins": list(node.builtins),
         "routes": {service: _route_json(route, calls, health) for service, route in node.routes.items()},
+        "methods": _methods_json(plan.graph, node),
         "timeouts": {"startup_ms": app.timeouts.startup, "call_ms": app.timeouts.call},
         "limits": {"message": app.limits.message, "memory": app.limits.memory},
         "log": {"format": app.log_format},
@@ -190,6 +191,12 @@ def _route_json(route: Route, calls: int, health: int) -> dict[str, str]:
     if route.builtin:
         return {"builtin": route.builtin}
     return {"node": route.node, "url": f"http://{route.node}:{calls}", "health": f"http://{route.node}:{health}"}
+
+
+def _methods_json(graph: Graph, node: Node) -> dict[str, list[str]]:
+    """What the guests on other nodes offer; built-in services are known to the shim."""
+    offered = {service: said for each in graph.declarations.values() for service, said in each.exports.items()}
+    return {name: sorted(offered[name]) for name, route in node.routes.items() if route.node and name in offered}
 
 
 def _exposure_json(exposure: Exposure, *, container: bool) -> dict[str, object]:
