@@ -10,7 +10,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from parigot_oci.errors import GuestError, Problem
@@ -45,8 +44,7 @@ def probe(guest: Guest, app: App) -> Declaration:
     known = _recall(kept)
     if known is not None:
         return known
-    with ThreadPoolExecutor(len(SEEDS)) as pool:
-        first, second = pool.map(lambda seed: _ask(guest, app, seed), SEEDS)
+    first, second = (_ask(guest, app, seed) for seed in SEEDS)  # one after the other: what the first compiles is kept
     if first != second:
         differences = "; ".join(_differences(first, second))
         what = f"{guest.kind} {guest.name} declares something else in each run: {differences}"
@@ -96,7 +94,7 @@ def _command(guest: Guest, app: App, seed: int) -> list[str]:
     return [
         *(sys.executable, "-P", "-m", "shim", "probe", str(guest.wasm)),
         *("--name", guest.name, "--startup-ms", str(app.timeouts.startup), "--memory", str(app.limits.memory)),
-        *("--seed", str(seed), *env, "--", *guest.args),
+        *("--cache", str(state(app, "cache")), "--seed", str(seed), *env, "--", *guest.args),
     ]
 
 
