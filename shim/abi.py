@@ -134,7 +134,7 @@ class Abi:
         except UnicodeDecodeError as error:
             raise Failure(Code.INVALID_ARGUMENT, "a name that is not UTF-8") from error
 
-    # --- the functions -------------------------------------------------------------------------------------------------
+    # --- the functions -----------------------------------------------------------------------------------------------
 
     def _require(self, name: int, count: int) -> int:
         self._kernel.require(self._member, self._name(name, count))
@@ -166,7 +166,7 @@ class Abi:
         write(self._memory, resp, cap, b"")
         return self._result(self._kernel.call(self._member, handle, method, request, timeout & MASK), resp, cap)
 
-    def _nobody(self, handle: int, method: int, req: int, req_len: int, resp: int, cap: int, timeout: int) -> int:
+    def _nobody(self, handle: int, *_rest: int) -> int:
         self._kernel.calling(self._member)
         raise Failure(Code.INVALID_ARGUMENT, f"{handle} is no handle that locate gave", executed=False)
 
@@ -211,7 +211,7 @@ class Abi:
         self._kernel.enter(self._member, number)
         return 0
 
-    # --- shared --------------------------------------------------------------------------------------------------------
+    # --- shared ------------------------------------------------------------------------------------------------------
 
     # Sizes are checked before anything is copied.
 

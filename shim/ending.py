@@ -47,7 +47,7 @@ class Ending:
     def _seen(self, why: str) -> None:
         now = self._kernel.clock.peek()
         # A node that answers at all is in reach, ready or not.
-        if why == "" or why == "not ready yet":
+        if why in ("", "not ready yet"):
             self._until = now + self._kernel.node.startup
         elif now >= self._until:
             self.lost = True

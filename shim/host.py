@@ -65,7 +65,7 @@ class Host:
         self._ending: Ending | None = None
         self._servers: list[Server] = []
 
-    # --- life -----------------------------------------------------------------------------------------------------------
+    # --- life --------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Sets `code` at the end. Never raises."""
@@ -92,7 +92,7 @@ class Host:
         for member in services:
             self._runner.start(member)
         for port in self.node.ports:
-            self._log.record("ingress", "listening", fields={"address": port.address, "port": port.port})
+            self._log.record("ingress", "listening", fields={"port": port.port})
         programs = [member for member in self._members if member.spec.is_program]
         if programs:
             code = self._runner.start(programs[0])
@@ -134,7 +134,7 @@ class Host:
         if self._scheduler.interruption is stopped:
             engine.interrupt(stopped)
 
-    # --- what it is made of ---------------------------------------------------------------------------------------------
+    # --- what it is made of ------------------------------------------------------------------------------------------
 
     def _equip(self) -> None:
         exported: dict[str, Target] = {}
@@ -204,7 +204,7 @@ class Host:
         if self._ending is not None:
             self._ending.heard(sender, lost)
 
-    # --- health (asked by another thread) -------------------------------------------------------------------------------
+    # --- health (asked by another thread) ----------------------------------------------------------------------------
 
     def _why_unhealthy(self) -> str:
         for member in self._members:

@@ -48,7 +48,7 @@ class Kernel:
         self._roots = 0
         self._run = clock.random("", 4).hex()
 
-    # --- before launch -------------------------------------------------------------------------------------------------
+    # --- before launch -----------------------------------------------------------------------------------------------
 
     def require(self, member: Member, service: str) -> None:
         self._declaring(member, "require")
@@ -129,7 +129,7 @@ class Kernel:
                 )
             self.sleep(member, self.clock.peek() + AGAIN)
 
-    # --- after launch --------------------------------------------------------------------------------------------------
+    # --- after launch ------------------------------------------------------------------------------------------------
 
     def locate(self, member: Member, service: str) -> int:
         self._launched(member, f"locate {service}")
@@ -268,7 +268,7 @@ class Kernel:
         """Lets the node go on until `until` holds; guests are entered for calls that belong to `scope` alone, if there is one."""
         self.scheduler.drive(until, lambda: self.step(scope))
 
-    # --- answering -----------------------------------------------------------------------------------------------------
+    # --- answering ---------------------------------------------------------------------------------------------------
 
     def answer(self, member: Member, number: int, status: int, reply: bytes) -> None:
         call = member.open.get(number)
@@ -282,7 +282,7 @@ class Kernel:
             raise Failure(Code.NOT_FOUND, f"{number} is no open call")
         member.current = member.open[number] if number else None
 
-    # --- sizes ---------------------------------------------------------------------------------------------------------
+    # --- sizes -------------------------------------------------------------------------------------------------------
 
     def check_request(self, member: Member, handle: int, size: int) -> None:
         """Raises Failure: RESOURCE_EXHAUSTED when a request of so many bytes is too large."""
@@ -302,7 +302,7 @@ class Kernel:
     def too_large(self, what: str, size: int) -> str:
         return f"{what} has {size} bytes, over limits.message of {self.node.message}"
 
-    # --- shared --------------------------------------------------------------------------------------------------------
+    # --- shared ------------------------------------------------------------------------------------------------------
 
     def calling(self, member: Member) -> None:
         """Raises Failure: FAILED_PRECONDITION before launch."""

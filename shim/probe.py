@@ -9,7 +9,6 @@ import argparse
 import json
 import resource
 import signal
-import sys
 import threading
 from pathlib import Path
 

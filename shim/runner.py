@@ -37,7 +37,7 @@ class Runner:
         kernel.step = self.step
         kernel.wake = self._wake
 
-    # --- the target of calls to a guest of this node -------------------------------------------------------------------
+    # --- the target of calls to a guest of this node -----------------------------------------------------------------
 
     def submit(self, member: Member, call: Call) -> None:
         if member.state in (State.RESTING, State.ENDED):
@@ -56,7 +56,7 @@ class Runner:
             member.queued = True
             self._queue.append(member)
 
-    # --- one turn ------------------------------------------------------------------------------------------------------
+    # --- one turn ----------------------------------------------------------------------------------------------------
 
     def step(self, scope: Call | None) -> bool:
         """Enters the next guest that has work in `scope`; False when there is none."""
@@ -127,7 +127,7 @@ class Runner:
         finally:
             member.entered, member.current, self.entry = False, None, outer
 
-    # --- crash and restart ---------------------------------------------------------------------------------------------
+    # --- crash and restart -------------------------------------------------------------------------------------------
 
     def _crashed(self, member: Member, crash: Crash) -> None:
         work = member.current
@@ -178,7 +178,7 @@ class Runner:
         else:
             self._log.record(member.name, "restarted", level="warn", fields={"crashes": len(member.crashes)})
 
-    # --- start and stop ------------------------------------------------------------------------------------------------
+    # --- start and stop ----------------------------------------------------------------------------------------------
 
     def start(self, member: Member) -> int:
         """

@@ -151,7 +151,7 @@ class Exchange:
         self._incoming.keep_alive = self._parser.should_keep_alive()
         self._requests.append(self._incoming)
 
-    # --- one request ----------------------------------------------------------------------------------------------------
+    # --- one request -------------------------------------------------------------------------------------------------
 
     def _next(self) -> None:
         """The next request that has come in whole, when the one before it has been answered."""
@@ -241,7 +241,7 @@ class Exchange:
             headers.append((connect.NOT_EXECUTED, "1"))
         self._respond(connect.HTTP_STATUS[code], connect.JSON, connect.error_body(code, text, details), headers)
 
-    # --- the answer -----------------------------------------------------------------------------------------------------
+    # --- the answer --------------------------------------------------------------------------------------------------
 
     def _respond(self, status: int, kind: str, body: bytes, headers: connect.Headers | None = None) -> None:
         lines = [

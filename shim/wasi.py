@@ -50,7 +50,7 @@ class Wasi:
         self._env = [f"{key}={value}".encode() + b"\0" for key, value in env.items()]
 
     def imports(self) -> Mapping[str, Import]:
-        """All 45 functions."""
+        """All of them, by name."""
         i, long = I32, I64
         signatures: dict[str, tuple[list[str], Callable[..., int]]] = {
             "args_get": ([i, i], lambda at, buf: self._strings(self._args, at, buf)),
@@ -84,7 +84,7 @@ class Wasi:
         table["proc_exit"] = Import(params=[i], results=[], do=self._proc_exit)
         return table
 
-    # --- arguments, environment, clocks --------------------------------------------------------------------------------
+    # --- arguments, environment, clocks ------------------------------------------------------------------------------
 
     def _strings(self, strings: Sequence[bytes], at: int, buffer: int) -> int:
         pointer, table = buffer & MASK, b""
@@ -113,7 +113,7 @@ class Wasi:
         self._check(at, count)
         return self._put(at, self._kernel.clock.random(self._member.name, count & MASK))
 
-    # --- descriptors ---------------------------------------------------------------------------------------------------
+    # --- descriptors -------------------------------------------------------------------------------------------------
 
     def _of_descriptor(self, result: int) -> Callable[..., int]:
         return lambda descriptor, *_: result if 0 <= descriptor <= 2 else BADF
@@ -167,7 +167,7 @@ class Wasi:
             self._check(pointer, size)
         return pieces
 
-    # --- waiting and ending --------------------------------------------------------------------------------------------
+    # --- waiting and ending ------------------------------------------------------------------------------------------
 
     def _poll_oneoff(self, at: int, out: int, count: int, ready: int) -> int:
         """Subscriptions of 48 bytes in, events of 32 bytes out. Descriptors are always ready; clocks are waited for."""
@@ -208,7 +208,7 @@ class Wasi:
     def _proc_raise(self, _signal: int) -> int:
         raise Exit(134)
 
-    # --- shared --------------------------------------------------------------------------------------------------------
+    # --- shared ------------------------------------------------------------------------------------------------------
 
     def _check(self, at: int, count: int) -> None:
         write(self._memory, at, count, b"")

@@ -69,8 +69,9 @@ def _service(app: App, plan: Plan, node: Node, image: Image, parts: Skeletons) -
         filled["runtime"] = "parigot"
     if plan.program_node == node.name:
         del filled["healthcheck"]  # nobody waits for it, and it ends
-    if node.needs:
-        filled["depends_on"] = {name: {"condition": "service_healthy"} for name in node.needs}
+    # The program's node tells nodes that it does not call (the ingress): it starts when they are up, as in one process.
+    if before := sorted({*node.needs, *node.tells}):
+        filled["depends_on"] = {name: {"condition": "service_healthy"} for name in before}
     return filled
 
 

@@ -82,7 +82,7 @@ class Engine:
         self._awake = threading.Event()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    # --- modules -------------------------------------------------------------------------------------------------------
+    # --- modules -----------------------------------------------------------------------------------------------------
 
     def load(self, wasm: Path, compiled: Path | None) -> wasmtime.Module:
         """The module: precompiled where that fits this engine, from the cache, or compiled now. Raises NodeError."""
@@ -111,7 +111,7 @@ class Engine:
         key = hashlib.sha256(f"{version} {target()} {self._fuel} {STACK}\n".encode() + code).hexdigest()
         return self._cache / f"{key[:40]}.cwasm"
 
-    # --- limits of entries ---------------------------------------------------------------------------------------------
+    # --- limits of entries -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def entry(self, limit: int | None) -> Iterator[None]:
@@ -158,7 +158,7 @@ class Engine:
 def _is_ours(path: Path) -> bool:
     """Native code is loaded only from where nobody but this user can write."""
     try:
-        places = [os.stat(path), os.stat(path.parent)]
+        places = [path.stat(), path.parent.stat()]
     except OSError:
         return False
     return all(place.st_uid == os.geteuid() and not place.st_mode & 0o022 for place in places)
@@ -171,4 +171,4 @@ def _keep(path: Path, code: bytes) -> None:
         descriptor, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(code)
-        os.replace(name, path)
+        Path(name).replace(path)

@@ -108,7 +108,7 @@ class ModuleGuest:
         kind = wasmtime.FuncType([_TYPES[t]() for t in wanted.params], [_TYPES[t]() for t in wanted.results])
         return wasmtime.Func(self._store, kind, wanted.do)
 
-    # --- entries -------------------------------------------------------------------------------------------------------
+    # --- entries -----------------------------------------------------------------------------------------------------
 
     def start(self, limit: int | None) -> bool:
         with self._entry(limit):
