@@ -23,7 +23,7 @@ File = Annotated[
 ]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="What to start. Default: the manifest's `start`.", show_default=False),
+    typer.Argument(metavar="NAME", help="What to start. Default: the manifest's `start`.", show_default=False),
 ]
 Locked = Annotated[
     bool, typer.Option("--locked", help="Fail where the guests differ from parigot.lock, write nothing.")
