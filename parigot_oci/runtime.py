@@ -56,7 +56,7 @@ def _daemon(process: Path) -> Daemon | None:
     return None
 
 
-def install(base: Base, shim: Layer, prefix: Path, to: Daemon) -> None:
+def install(base: Base, shim: Layer, prefix: Path, to: Daemon, *, name: str = NAME) -> None:
     """Puts the shim below `prefix` and one entry into the daemon's configuration. OutputError where that cannot be."""
     digest = "-".join(layer.path.name[:12] for layer in (*base.layers, shim))
     with _writing(prefix):
@@ -66,12 +66,12 @@ def install(base: Base, shim: Layer, prefix: Path, to: Daemon) -> None:
         (prefix / "oci_runtime.py").write_text(Path(oci_runtime.__file__).read_text())
         (prefix / _WRAPPER).write_text(wrapper(base, root, prefix))
         (prefix / _WRAPPER).chmod(0o755)
-    _configure(to, lambda runtimes: {**runtimes, NAME: {"path": str(prefix / _WRAPPER)}})
+    _configure(to, lambda runtimes: {**runtimes, name: {"path": str(prefix / _WRAPPER)}})
 
 
-def uninstall(prefix: Path, to: Daemon) -> None:
+def uninstall(prefix: Path, to: Daemon, *, name: str = NAME) -> None:
     """Takes the entry and the folder away. OutputError, also where the folder is not one that `install` made."""
-    _configure(to, lambda runtimes: {name: value for name, value in runtimes.items() if name != NAME})
+    _configure(to, lambda runtimes: {key: value for key, value in runtimes.items() if key != name})
     if prefix.exists():
         if not (prefix / _WRAPPER).is_file():
             hint = "remove it yourself, if it is to go"

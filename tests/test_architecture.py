@@ -22,7 +22,7 @@ LAYERS = {
         cli
         console
         assemble running
-        builders targets ground settle picture call follow
+        builders targets ground runtime settle picture call follow
         image
         base
         bytecode debian wheels plan graph records
@@ -30,7 +30,7 @@ LAYERS = {
         toolchains manifest
         wasm process schema
         layers state yamlfile
-        model resources
+        model resources oci_runtime
         errors
     """,
     "shim": """
