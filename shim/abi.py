@@ -183,6 +183,7 @@ class Abi:
         return -1 if call is None else self._result(call, resp, cap)
 
     def _fetch(self, buffer: int, cap: int) -> int:
+        write(self._memory, buffer, cap, b"")
         whole = self._member.fetchable
         if whole is None:
             raise Failure(Code.NOT_FOUND, "no reply to fetch")
@@ -196,13 +197,14 @@ class Abi:
         return 0
 
     def _get(self, number: int, key: int, key_len: int, buffer: int, cap: int) -> int:
+        write(self._memory, buffer, cap, b"")
         value = metadata.get(self._kernel, self._member, number, self._name(key, key_len))
         write(self._memory, buffer, cap, value)
         return len(value)
 
     def _set(self, number: int, key: int, key_len: int, value: int, count: int) -> int:
         name = self._name(key, key_len)
-        if count & MASK > 16 << 10:
+        if count & MASK > 16 << 10 and self._in_bounds(value, count):
             raise Failure(Code.RESOURCE_EXHAUSTED, f"metadata of {count & MASK} bytes")
         metadata.put(self._member, number, name, read(self._memory, value, count))
         return 0

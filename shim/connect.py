@@ -82,7 +82,7 @@ def request_headers(call: Call, left: int, clock: str) -> Headers:
     return [
         ("content-type", PROTO),
         ("connect-protocol-version", "1"),
-        (TIMEOUT, str(max(1, left // MS))),
+        (TIMEOUT, str(max(1, -(-left // MS)))),  # rounded up: it is the caller who finds that it is late
         (CALL, call.id),
         (CALLER, call.caller),
         (CLOCK, clock),

@@ -181,7 +181,7 @@ class Kernel:
         """Sends a call on its way; from here on its deadline ends it, and a failure is a record of the log (`report`)."""
         if report:
             call.then(self._report)
-        allowed = max(0, call.deadline - self.clock.peek()) // MS
+        allowed = -(-max(0, call.deadline - self.clock.peek()) // MS)
 
         def late() -> None:
             text = f"{call.service}/{call.method} did not answer within {allowed} ms"
@@ -211,6 +211,7 @@ class Kernel:
     def dispatch(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> int:
         self._room(member)
         call = self.begin(member, handle, method, request, timeout)
+        member.fetchable = None
         event = self._event(member, call)
         call.then(lambda _: self._ring(member, event))
         return event.number
@@ -235,9 +236,11 @@ class Kernel:
         event = member.events.get(number)
         if event is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open event")
+        member.fetchable = None
         if not event.ended and timeout != 0:
             until = self.clock.peek() + timeout * MS if timeout > 0 else None
-            self._wait_for(member, lambda: event.ended, until, event.call or member.current)
+            if not self._wait_for(member, lambda: event.ended, until, event.call or member.current):
+                return None
         if not event.ended:
             return None
         del member.events[number]
@@ -251,18 +254,24 @@ class Kernel:
         """Until the clock reads `until`, or the work's deadline. What belongs to the work goes on meanwhile."""
         self._wait_for(member, lambda: False, until, member.current)
 
-    def _wait_for(self, member: Member, done: Callable[[], bool], until: int | None, scope: Call | None) -> None:
-        """Until it is done, the clock reads `until`, the work's deadline has come, or the entry's limit: that is a crash."""
+    def _wait_for(self, member: Member, done: Callable[[], bool], until: int | None, scope: Call | None) -> bool:
+        """
+        Until it is done, the clock reads `until`, the work's deadline has come, or the entry's limit: that is a crash.
+
+        Returns whether it was done in time. A guest entered meanwhile may keep this one from going on for longer than it wanted:
+        what ended in between is late all the same, as it would be with that guest on another node.
+        """
         ends = [
             end for end in (until, member.current and member.current.deadline, member.limit) if isinstance(end, int)
         ]
         alarms: list[bool] = []
-        timer = self.scheduler.at(min(ends), lambda: alarms.append(True)) if ends else None
+        timer = self.scheduler.at(min(ends), lambda: alarms.append(done())) if ends else None
         self.drive(lambda: done() or bool(alarms), scope)
         if timer:
             timer.cancel()
         if member.limit is not None and self.clock.peek() >= member.limit and not done():
             raise Crash("waited too long", interrupted=True)
+        return done() and all(alarms)
 
     def drive(self, until: Callable[[], bool], scope: Call | None) -> None:
         """Lets the node go on until `until` holds; guests are entered for calls that belong to `scope` alone, if there is one."""
