@@ -26,7 +26,7 @@ LEFTOVERS: frozenset[str] = frozenset()
 
 def version() -> str:
     """As Go says it: go1.26.1."""
-    return _find(os.environ.get("PATH", ""))[1]
+    return find(os.environ.get("PATH", ""))[1]
 
 
 def inputs(source: Path, sdk: Path) -> tuple[Path, ...]:
@@ -35,7 +35,7 @@ def inputs(source: Path, sdk: Path) -> tuple[Path, ...]:
 
 
 def compile(job: Job) -> None:
-    go, _version = _find(os.environ.get("PATH", ""))
+    go, _version = find(os.environ.get("PATH", ""))
     modules, replaced = _workspace(job.source)
     job.work.mkdir(parents=True, exist_ok=True)
     workspace = job.work / "go.work"
@@ -73,7 +73,7 @@ def _wheel() -> Path | None:
 
 
 @cache
-def _find(path: str) -> tuple[Path, str]:
+def find(path: str) -> tuple[Path, str]:
     """The first compiler that is new enough, and its version: that on PATH, then the wheel's."""
     found = []
     on_path = shutil.which("go", path=path)
@@ -109,7 +109,7 @@ def _upward(folder: Path, name: str) -> Path | None:
 
 
 def _read(workspace: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    go, _version = _find(os.environ.get("PATH", ""))
+    go, _version = find(os.environ.get("PATH", ""))
     said = ask([go, "work", "edit", "-json", workspace], _environment(go, "off"))
     if not said:
         raise CompileError(Problem(what="not a go.work that Go can read", file=str(workspace)))

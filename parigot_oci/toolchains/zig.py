@@ -18,7 +18,7 @@ FLAGS = ("-target", "wasm32-wasi", "-O2", "-Wall")
 
 def version() -> str:
     """As Zig says it: 0.15.1."""
-    return _find(os.environ.get("PATH", ""))[1]
+    return find(os.environ.get("PATH", ""))[1]
 
 
 def inputs(source: Path, sdk: Path) -> tuple[Path, ...]:
@@ -26,7 +26,7 @@ def inputs(source: Path, sdk: Path) -> tuple[Path, ...]:
 
 
 def compile(job: Job) -> None:
-    zig, _version = _find(os.environ.get("PATH", ""))
+    zig, _version = find(os.environ.get("PATH", ""))
     sources = sorted(path.name for path in job.source.glob("*.c"))
     if not sources:
         hint = "`build: {zig: FOLDER}` names the folder of a guest's C sources"
@@ -41,7 +41,7 @@ def compile(job: Job) -> None:
 
 
 @cache
-def _find(path: str) -> tuple[tuple[str, ...], str]:
+def find(path: str) -> tuple[tuple[str, ...], str]:
     """The first compiler that is new enough, as a command, and its version: that on PATH, then the wheel's."""
     found = []
     on_path = shutil.which("zig", path=path)

@@ -26,12 +26,12 @@ func Locate(service string) (*Client, error) {
 
 // Call calls a method and waits for its reply, at most until the context's deadline. The error is an [*Error].
 func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byte, error) {
-	id, err := c.prepare(ctx, method)
+	id, timeout, err := c.prepare(ctx, method)
 	if err != nil {
 		return nil, err
 	}
 	room := bytes(scratch)
-	result := abiCall(c.handle, id, bytes(request), int32(len(request)), room, int32(len(scratch)), timeoutOf(ctx, 0))
+	result := abiCall(c.handle, id, bytes(request), int32(len(request)), room, int32(len(scratch)), timeout)
 	return receive(result)
 }
 
@@ -42,11 +42,11 @@ type Pending struct {
 
 // Start starts a call and does not wait for it. Its time limit is the context's.
 func (c *Client) Start(ctx context.Context, method string, request []byte) (*Pending, error) {
-	id, err := c.prepare(ctx, method)
+	id, timeout, err := c.prepare(ctx, method)
 	if err != nil {
 		return nil, err
 	}
-	call := abiDispatch(c.handle, id, bytes(request), int32(len(request)), timeoutOf(ctx, 0))
+	call := abiDispatch(c.handle, id, bytes(request), int32(len(request)), timeout)
 	if err := failure(call, c.service+"/"+method); err != nil {
 		return nil, err
 	}
@@ -55,40 +55,41 @@ func (c *Client) Start(ctx context.Context, method string, request []byte) (*Pen
 
 // Wait gives the reply of a call that was started, once.
 func (p *Pending) Wait(ctx context.Context) ([]byte, error) {
-	if err := enter(ctx); err != nil {
+	timeout, err := begin(ctx, -1)
+	if err != nil {
 		return nil, err
 	}
-	result := abiWait(p.id, bytes(scratch), int32(len(scratch)), timeoutOf(ctx, -1))
-	return receive(result)
+	return receive(abiWait(p.id, bytes(scratch), int32(len(scratch)), timeout))
 }
 
 // Sleep waits for a time, or until the context ends: then its error has the code DEADLINE_EXCEEDED or CANCELED.
 func Sleep(ctx context.Context, d time.Duration) error {
-	if err := enter(ctx); err != nil || d <= 0 {
+	timeout, err := begin(ctx, -1)
+	if err != nil || d <= 0 {
 		return err
 	}
 	timer := abiTimer(milliseconds(d))
 	if err := failure(timer, "sleep"); err != nil {
 		return err
 	}
-	_, err := receive(abiWait(timer, nil, 0, timeoutOf(ctx, -1)))
+	_, err = receive(abiWait(timer, nil, 0, timeout))
 	return err
 }
 
 // prepare resolves a method once, and tells the kernel whose call comes next and with which headers.
-func (c *Client) prepare(ctx context.Context, method string) (int32, error) {
-	if err := enter(ctx); err != nil {
-		return 0, err
+func (c *Client) prepare(ctx context.Context, method string) (id, timeout int32, err error) {
+	if timeout, err = begin(ctx, 0); err != nil {
+		return 0, 0, err
 	}
 	id, known := c.methods[method]
 	if !known {
 		id = abiMethod(c.handle, text(method), int32(len(method)))
 		if err := failure(id, c.service+"/"+method); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		c.methods[method] = id
 	}
-	return id, sendHeaders(ctx)
+	return id, timeout, sendHeaders(ctx)
 }
 
 // scratch receives replies: most are small, and a longer one is fetched. One is enough, for a guest has one thread.

@@ -76,40 +76,43 @@ func callOf(ctx context.Context) int32 {
 	return 0
 }
 
-// current is whose work the kernel takes this to be.
+// current is whose work the kernel takes this to be: the number of an open call, 0 for nobody's.
 var current int32
 
-// enter makes what is done next the work of the context's call. It fails when the context has ended.
-func enter(ctx context.Context) error {
+const unknown = -1
+
+// begin makes what is done next the work of the context's call, and gives the context's own time limit in milliseconds;
+// none when the kernel holds the only one. It fails when the context has ended.
+func begin(ctx context.Context, none int32) (timeout int32, err error) {
 	if call, plain := ctx.(*callContext); plain && !call.ended && call.id == current {
-		return nil // the usual case: a handler calls on with its own context, whose deadline the kernel holds
+		return none, nil // the usual case: a handler calls on with its own context
 	}
-	if err := ctx.Err(); err != nil {
-		return &Error{Code: CodeOf(err), Message: err.Error(), Retryable: true}
+	timeout, err = none, ctx.Err()
+	if deadline, ok := ctx.Deadline(); ok && err == nil {
+		left := time.Until(deadline)
+		timeout = milliseconds(left)
+		if left <= 0 { // nobody has told the context yet: Go's timers run when nothing else does
+			err = context.DeadlineExceeded
+		}
 	}
-	call := callOf(ctx)
+	if err != nil {
+		return 0, &Error{Code: CodeOf(err), Message: err.Error(), Retryable: true}
+	}
+	return timeout, enter(callOf(ctx))
+}
+
+func enter(call int32) error {
 	if call == current {
 		return nil
 	}
-	if result := abiEnter(call); result < 0 {
+	if abiEnter(call) < 0 {
 		return &Error{Code: Canceled, Message: "the call that this context belongs to has ended", Retryable: true}
 	}
 	current = call
 	return nil
 }
 
-// timeoutOf gives a context's own time limit in whole milliseconds, rounded up; none when the kernel holds the only one.
-func timeoutOf(ctx context.Context, none int32) int32 {
-	if _, plain := ctx.(*callContext); plain {
-		return none
-	}
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return none
-	}
-	return max(1, milliseconds(time.Until(deadline)))
-}
-
+// milliseconds rounds up.
 func milliseconds(d time.Duration) int32 {
 	const most = 1<<31 - 1
 	return int32(min(most, max(0, (d+time.Millisecond-1)/time.Millisecond)))

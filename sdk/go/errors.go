@@ -47,7 +47,7 @@ func (c Code) String() string {
 type Error struct {
 	Code    Code
 	Message string
-	// Retryable: nothing was executed, so trying again is safe. Only the kernel says so; a handler cannot.
+	// Retryable: nothing was executed, so trying again is safe. A handler cannot say so.
 	Retryable bool
 }
 

@@ -129,7 +129,10 @@ func answer(id int32, reply []byte, err error) {
 
 // resume hears of the end of what was started and that nobody waited for: looking at it lets the kernel forget it.
 func resume(call int32) {
+	before := current
+	current = unknown
 	abiWait(call, nil, 0, 0)
+	current = before
 }
 
 func text(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
