@@ -33,7 +33,9 @@ def service(folder: Path, **env: str) -> Guest:
 def done(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[bytes]:
     folder = tmp_path_factory.mktemp("go")
     program = Guest(name="program", wasm=compiled(folder, "program"), kind="program", requires=REQUIRES)
-    path = node(folder, [service(folder), program], builtins=["file"], data=str(folder / "data"))
+    path = node(
+        folder, [service(folder), program], builtins=["file"], data=str(folder / "data"), cache=str(guests.CACHE)
+    )
     return guests.run(path)
 
 
@@ -141,7 +143,7 @@ def test_a_log_record_has_its_level_and_its_fields(log: str) -> None:
 
 
 def test_a_service_that_is_not_ready_aborts_the_start(tmp_path: Path) -> None:
-    done = guests.run(node(tmp_path, [service(tmp_path, READY="no")]))
+    done = guests.run(node(tmp_path, [service(tmp_path, READY="no")], cache=str(guests.CACHE)))
     assert done.returncode == 1
     assert b"demo.Go is not ready" in done.stderr
 
