@@ -6,7 +6,7 @@ belong to those who read and write them; here they are passed along.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from parigot_oci.state import put
 
 VERSION = 1
 NAME = "parigot.lock"
+SHOWN = 40
+"""Lines of a difference that a terminal gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,12 @@ def locked(declaration: Declaration, hashed: Callable[[str, str], str]) -> Locke
             for service, methods in sorted(declaration.exports.items())
         },
     )
+
+
+def shown(lines: Sequence[str]) -> str:
+    """A diff for the screen: indented, and cut where a person would stop reading."""
+    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN + 1 else []
+    return "\n".join([f"  {line}" for line in (lines[:SHOWN] if more else lines)] + more)
 
 
 def diff(old: Lock, new: Lock) -> list[str]:

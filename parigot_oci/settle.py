@@ -121,9 +121,8 @@ def _updated(app: App, old: Lock, asked: _Asked, hashed: Callable[[str, str], st
 
 
 def _not_as_locked(app: App, diff: Sequence[str]) -> Problem:
-    changes = "".join(f"\n    {line}" for line in diff)
     return Problem(
-        what=f"the guests are not what the lock says:{changes}",
+        what=f"the guests are not what the lock says:\n{locks.shown(diff)}",
         file=str(locks.path(app)),
         hint="Run `parigot-oci check`, which updates it, review the change and commit it; or leave --locked out.",
     )

@@ -93,7 +93,7 @@ def _compilers(done: Settled) -> tuple[dict[str, str], list[Problem]]:
 def save(app: App, new: lock.Lock, diff: Sequence[str]) -> None:
     """Write the lock where it says something new, and say what."""
     if lock.write(lock.path(app), new) and diff:
-        console.note("\n".join([f"{lock.NAME}:", *(f"  {line}" for line in diff)]))
+        console.note(f"{lock.NAME}:\n{lock.shown(diff)}")
 
 
 def planned(ready: Prepared, mode: Mode) -> Plan:

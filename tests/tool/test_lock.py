@@ -87,3 +87,9 @@ def test_a_diff_names_each_change() -> None:
         "~ base",
     ]
     assert locks.diff(new, new) == []
+
+
+def test_a_long_difference_is_cut_on_the_screen() -> None:
+    assert locks.shown(["a", "b"]) == "  a\n  b"
+    assert len(locks.shown(["a"] * 41).splitlines()) == 41
+    assert locks.shown(["a"] * 300).splitlines()[39:] == ["  a", "  ... and 260 more"]
