@@ -21,7 +21,7 @@ from shim.guests.engine import STACK, Engine
 from shim.guests.module import ModuleGuest, stub
 from shim.ingress import Inside, Outside
 from shim.kernel import Kernel, Target
-from shim.logbook import Lines, Logbook
+from shim.logbook import Lines, Logbook, Rate
 from shim.loop import Loop, wait_readable
 from shim.member import Member, State
 from shim.messages import NodeError
@@ -59,6 +59,7 @@ class Host:
         self._scheduler = Scheduler(self._clock, self._loop.poll)
         self._kernel = Kernel(self.node, self._clock, self._log, self._scheduler)
         self._members = [Member(spec) for spec in self.node.guests]
+        self._rates = {spec.name: Rate(self._clock) for spec in self.node.guests}
         self._runner = Runner(self._kernel, self._members)
         self._network = Network(self._loop, self._scheduler, self._clock, self._log, node.message)
         self._engine: Engine | None = None
@@ -164,7 +165,7 @@ class Host:
             member.body = guest
 
     def _builtins(self) -> Mapping[str, Target]:
-        found: dict[str, Target] = {log.SERVICE: BuiltinTarget(log.handlers(self._log))}
+        found: dict[str, Target] = {log.SERVICE: BuiltinTarget(log.handlers(self._log, self._rates))}
         if "file" in self.node.builtins:
             folder = self.node.data or Path("data")
             found[file.SERVICE] = BuiltinTarget(file.Files(folder, self.node.message).handlers())
@@ -172,12 +173,13 @@ class Host:
 
     def _wasi(self, member: Member, guest: ModuleGuest) -> Wasi:
         spec = member.spec
-        err = Lines(self._log, self._clock, spec.name, "stderr")
+        err = Lines(self._log, self._rates[spec.name], spec.name, "stderr")
         if spec.is_program:
             readable = (lambda number: wait_readable(self._loop, self._drive_all, number)) if self.node.stdin else None
             stdio: LoggedStdio | ProgramStdio = ProgramStdio(err, readable)
         else:
-            stdio = LoggedStdio(Lines(self._log, self._clock, spec.name, "stdout"), err)
+            stdio = LoggedStdio(Lines(self._log, self._rates[spec.name], spec.name, "stdout"), err)
+        member.flush = stdio.close
         env = {key: os.environ.get(key, value) if self.node.env_overrides else value for key, value in spec.env.items()}
         return Wasi(self._kernel, member, guest.memory, stdio, [spec.name, *spec.args], env)
 

@@ -17,7 +17,7 @@ RESERVED = ("time", "clock", "level", "service", "call", "parent", "text")
 LINE = 64 << 10
 """Bytes of one line of a guest's output, beyond which it is cut."""
 RATE = 10_000
-"""Lines of one guest's output within a second, beyond which they are dropped and counted."""
+"""Records of one guest within a second, beyond which they are dropped and counted."""
 
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 _KEY = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -77,19 +77,42 @@ def _json(pairs: Mapping[str, str]) -> str:
     return json.dumps(pairs, ensure_ascii=False)
 
 
-class Lines:
-    """A guest's output stream, made into records line by line: cut at LINE bytes, at most RATE a second."""
+class Rate:
+    """At most RATE records a second from one guest; what is beyond is dropped and counted."""
 
-    def __init__(self, logbook: Logbook, clock: Clock, service: str, stream: str) -> None:
-        self._logbook = logbook
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._second = -1
+        self._count = 0
+        self.dropped = 0
+
+    def admits(self) -> bool:
+        """Whether one more record may be made now."""
+        second = self._clock.peek() // 1_000_000_000
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        if self._count > RATE:
+            self.dropped += 1
+            return False
+        return True
+
+    def told(self) -> dict[str, object]:
+        """The field that tells how many were dropped since it was told last; none when none were."""
+        dropped, self.dropped = self.dropped, 0
+        return {"dropped": dropped} if dropped else {}
+
+
+class Lines:
+    """A guest's output stream, made into records line by line, cut at LINE bytes."""
+
+    def __init__(self, logbook: Logbook, rate: Rate, service: str, stream: str) -> None:
+        self._logbook = logbook
+        self._rate = rate
         self._service = service
         self._stream = stream
         self._rest = b""
         self._cutting = False
-        self._second = -1
-        self._count = 0
-        self._dropped = 0
 
     def write(self, data: bytes) -> None:
         """Takes any piece of output; whole lines become records."""
@@ -109,23 +132,15 @@ class Lines:
         """The guest is gone: what is left without a line's end is a record too, and so is what was dropped last."""
         if self._rest:
             self._line(self._rest)
-            self._rest = b""
-        if self._dropped:
-            self._logbook.record(self._service, "output dropped", level="warn", fields={"dropped": self._dropped})
-            self._dropped = 0
+        self._rest, self._cutting = b"", False
+        if fields := self._rate.told():
+            self._logbook.record(self._service, "records dropped", level="warn", fields=fields)
 
     def _line(self, line: bytes) -> None:
-        second = self._clock.peek() // 1_000_000_000
-        if second != self._second:
-            self._second, self._count = second, 0
-        self._count += 1
-        if self._count > RATE:
-            self._dropped += 1
+        if not self._rate.admits():
             return
-        fields: dict[str, object] = {"stream": self._stream}
+        fields = {"stream": self._stream, **self._rate.told()}
         if len(line) > LINE:
             fields["cut"] = "true"
-        if self._dropped:
-            fields["dropped"], self._dropped = self._dropped, 0
         text = line[:LINE].decode("utf-8", "replace").rstrip("\r")
         self._logbook.record(self._service, text, fields=fields)

@@ -1,7 +1,7 @@
 """A guest as the kernel knows it: what it declared, what it may use, and the work that waits for it."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -81,6 +81,8 @@ class Member:
         self.name = spec.name
         self.body: Body
         self.crashes: deque[int] = deque()
+        self.flush: Callable[[], None] = lambda: None
+        """Its last output, without a line's end, goes to the log."""
         self.waiting: deque[Call] = deque()
         """Calls that it has not been entered with."""
         self.entered = False
@@ -118,10 +120,13 @@ class Member:
         return self.numbers
 
     def take(self, scope: Call | None) -> int | Call | None:
-        """The next work in `scope`: an event's number, else a call; None when there is none."""
-        for number in self._in_scope(scope):
-            self.ended.remove(number)
-            return number
+        """
+        The next work, where there is some in `scope`: an event's number, else a call of the scope; None when there is none.
+
+        Events come first and in their order, whosever they are: a guest on another node would have had them by now, too.
+        """
+        if self.ended and self.has_work(scope):
+            return self.ended.popleft()
         for call in self.waiting:
             if call.ended or scope is None or call.belongs_to(scope):
                 self.waiting.remove(call)
@@ -129,13 +134,9 @@ class Member:
         return None
 
     def has_work(self, scope: Call | None) -> bool:
-        if any(True for _ in self._in_scope(scope)):
+        if scope is None:
+            return bool(self.ended or self.waiting)
+        works = (self.events[number].work for number in self.ended)
+        if any(work is not None and work.belongs_to(scope) for work in works):
             return True
-        return any(scope is None or call.belongs_to(scope) for call in self.waiting)
-
-    def _in_scope(self, scope: Call | None) -> Iterator[int]:
-        for number in self.ended:
-            work = self.events[number].work
-            if scope is None or (work is not None and work.belongs_to(scope)):
-                yield number
-                return
+        return any(call.belongs_to(scope) for call in self.waiting)

@@ -18,7 +18,7 @@ from shim.clock import MS, VirtualClock
 from shim.guests.engine import STACK, Engine
 from shim.guests.module import ModuleGuest, stub
 from shim.kernel import Kernel
-from shim.logbook import Lines, Logbook
+from shim.logbook import Lines, Logbook, Rate
 from shim.member import Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError
 from shim.scheduler import Scheduler
@@ -72,7 +72,8 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
     member = Member(guest)
     engine = Engine(clock, fuel=False, memory=memory, cache=cache)
     body = ModuleGuest(engine, stub(engine), member)
-    stdio = LoggedStdio(Lines(logbook, clock, guest.name, "stdout"), Lines(logbook, clock, guest.name, "stderr"))
+    rate = Rate(clock)
+    stdio = LoggedStdio(Lines(logbook, rate, guest.name, "stdout"), Lines(logbook, rate, guest.name, "stderr"))
     wasi = Wasi(kernel, member, body.memory, stdio, [guest.name, *guest.args], guest.env)
     body.equip(Abi(kernel, member, body.memory), wasi)
     member.body, member.state, member.entered = body, State.STARTING, True

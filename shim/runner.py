@@ -131,6 +131,7 @@ class Runner:
 
     def _crashed(self, member: Member, crash: Crash) -> None:
         work = member.current
+        member.flush()
         self._log.record(
             member.name,
             f"crashed: {crash.reason}",
@@ -209,6 +210,7 @@ class Runner:
         return 0
 
     def _ended(self, member: Member, code: int) -> int:
+        member.flush()
         launched, member.state = member.state is State.LAUNCHED, State.ENDED
         if member.spec.is_program and (launched or code):
             self._log.record(member.name, "ended", fields={"exit": code})
@@ -228,8 +230,10 @@ class Runner:
         launched = member.state is State.LAUNCHED
         if member.spec.is_program and launched:
             self._crashed(member, crash)
+            member.flush()
             member.state = State.ENDED
             return 134
+        member.flush()
         member.state = State.ENDED
         where = "between launch and serve" if launched else "before launch"
         limit = self._kernel.node.startup // MS
@@ -249,4 +253,5 @@ class Runner:
             limit = self._clock.peek() + STOP
             self._log.record(member.name, "stopping")
             self._enter(member, None, limit, lambda member=member, limit=limit: member.body.stop(limit))  # type: ignore[misc]
+            member.flush()
             member.state = State.ENDED

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from google.protobuf.message import DecodeError
 
 from shim.calls import Call
-from shim.logbook import Logbook
+from shim.logbook import Logbook, Rate
 from shim.messages import Code, Failure
 from shim.services._pb import log_pb2
 
@@ -18,18 +18,21 @@ _LEVELS = {
 }
 
 
-def handlers(logbook: Logbook) -> Mapping[str, Callable[[Call], bytes]]:
-    """The service's methods."""
+def handlers(logbook: Logbook, rates: Mapping[str, Rate]) -> Mapping[str, Callable[[Call], bytes]]:
+    """The service's methods; `rates` bounds what each guest may log."""
 
     def log(call: Call) -> bytes:
         try:
             request = log_pb2.LogRequest.FromString(call.request)
         except DecodeError as error:
             raise Failure(Code.INVALID_ARGUMENT, f"{SERVICE}/Log: {error}") from error
+        rate = rates[call.caller]
+        if not rate.admits():
+            return b""
         work, _, number = call.id.rpartition(".")
         parent = work.rpartition(".")[0] if number else ""
         level = _LEVELS.get(request.level, "info")
-        logbook.record(call.caller, request.text, level=level, call=work, parent=parent, fields=dict(request.fields))
-        return log_pb2.LogResponse().SerializeToString()
+        logbook.record(call.caller, request.text, level=level, call=work, parent=parent, fields={**request.fields, **rate.told()})
+        return b""  # LogResponse has no fields
 
     return {"Log": log}
