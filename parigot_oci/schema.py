@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -47,15 +47,16 @@ def _say(error: ValidationError) -> Iterator[Complaint]:
     if "propertyNames" in error.absolute_schema_path:
         yield Complaint(path=(*path, str(error.instance)), what=f"{error.instance!r} is not {_wanted(error)}")
         return
+    wanted: Any = error.validator_value
     match error.validator:
         case "additionalProperties":
             yield from _unknown_keys(error, path)
         case "required":
-            for key in error.validator_value:
-                if key not in error.instance:
+            for key in wanted:
+                if key not in cast(Mapping[str, Any], error.instance):
                     yield Complaint(path=path, what=f"{_name(path)} lacks the key {key!r}", hint=f"Add `{key}: ...`.")
         case "oneOf":
-            keys = [alternative["required"][0] for alternative in error.validator_value]
+            keys = [alternative["required"][0] for alternative in wanted]
             yield Complaint(path=path, what=f"{_name(path)} needs exactly one of {', '.join(keys)}")
         case "dependentRequired":
             yield Complaint(path=path, what=f"{_name(path)}: `sources` goes with `command` only")
@@ -73,8 +74,9 @@ def _say(error: ValidationError) -> Iterator[Complaint]:
 
 
 def _unknown_keys(error: ValidationError, path: tuple[Step, ...]) -> Iterator[Complaint]:
-    known = list(error.schema["properties"])
-    for key in error.instance:
+    schema: Any = error.schema
+    known = list(schema["properties"])
+    for key in cast(Mapping[str, Any], error.instance):
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
@@ -83,14 +85,15 @@ def _unknown_keys(error: ValidationError, path: tuple[Step, ...]) -> Iterator[Co
 
 def _wanted(error: ValidationError) -> str:
     """The schema's own words where a part of it has a title, else its types or values."""
-    if (title := error.schema.get("title")) and error.absolute_schema_path[0] != "type":
-        return str(title)
+    schema: Any = error.schema
+    wanted: Any = error.validator_value
+    if "title" in schema and error.absolute_schema_path[0] != "type":
+        return str(schema["title"])
     if error.validator == "type":
-        types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        return " or ".join(KINDS[kind] for kind in types)
+        return " or ".join(KINDS[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted))
     if error.validator == "enum":
-        return "one of " + ", ".join(map(str, error.validator_value))
-    return f"what {error.validator} {error.validator_value} asks for"
+        return "one of " + ", ".join(wanted)
+    return f"what {error.validator} {wanted} asks for"
 
 
 def _shown(value: object) -> str:
