@@ -109,8 +109,9 @@ class Runner:
 
     def _resume(self, member: Member, number: int) -> None:
         event = member.events[number]
-        deadline = event.work.deadline if event.work else self._clock.peek() + self._kernel.node.call
-        limit = deadline + GRACE
+        now = self._clock.peek()
+        # A timer may outlive the work that set it: the entry is no later for that.
+        limit = max(now, event.work.deadline if event.work else now + self._kernel.node.call) + GRACE
         self._enter(member, event.work, limit, lambda: member.body.resume(limit, number))
         member.events.pop(number, None)
 
