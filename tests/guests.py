@@ -5,9 +5,11 @@ The sources lie in `tests/guests/`: `wat` and `c` compile one and keep the resul
 `node` writes the node.json of one process, `run` starts the shim on it and waits.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -105,26 +107,26 @@ def node(
     folder: Path,
     guests: Sequence[Guest],
     *,
+    name: str = "node",
     startup_ms: int = 10_000,
     call_ms: int = 5_000,
     message: int = 16 << 20,
     memory: int = 256 << 20,
+    routes: Mapping[str, object] | None = None,
     **more: object,
 ) -> Path:
     """Writes a node.json: `guests` in start order, routes to all they export; `more` are other keys of the format."""
-    routes: dict[str, object] = {s: {"guest": guest.name} for guest in guests for s in guest.exports}
+    own: dict[str, object] = {s: {"guest": guest.name} for guest in guests for s in guest.exports}
     builtins = more.get("builtins", [])
     if builtins:
-        routes["file.v1.FileService"] = {"builtin": "file"}
-    more_routes = more.pop("routes", {})
-    assert isinstance(more_routes, dict)
+        own["file.v1.FileService"] = {"builtin": "file"}
     content = {
         "version": "1.0",
         "app": "test",
-        "node": "node",
+        "node": name,
         "guests": [_guest(guest) for guest in guests],
         "builtins": builtins,
-        "routes": {**routes, **more_routes},
+        "routes": {**own, **(routes or {})},
         "timeouts": {"startup_ms": startup_ms, "call_ms": call_ms},
         "limits": {"message": message, "memory": memory},
         **more,
@@ -132,6 +134,18 @@ def node(
     path = folder / "node.json"
     path.write_text(json.dumps(content, indent=1))
     return path
+
+
+def routes_to(callee: Guest, url: str, health: str) -> dict[str, object]:
+    """The routes to `callee` on another node, as node.json has them."""
+    return {name: {"node": callee.name, "url": url, "health": health} for name in callee.exports}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listened on a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(sock.getsockname()[1]) for sock in sockets]
 
 
 def _guest(guest: Guest) -> dict[str, object]:
@@ -156,5 +170,15 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a node to its end, or fails the test after `timeout` seconds. `args` replace the program's."""
     command = [sys.executable, "-m", "shim", str(path), *args]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
+    environment = {**_environment(), **(env or {})}
     return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, env=environment, check=False)
+
+
+def start(path: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Starts a node and does not wait for it; its log goes to a file. Whoever starts it ends it."""
+    with log.open("wb") as stream:
+        return subprocess.Popen([sys.executable, "-m", "shim", str(path)], stderr=stream, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}

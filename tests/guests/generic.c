@@ -79,13 +79,11 @@ static void answer_twice_the_bytes(parigot_call_t call, const void *req, size_t 
 	parigot_buf_free(&reply);
 }
 
-/* Takes memory until there is none, and says how many MiB there were. */
+/* Takes memory until there is none, and says how much it has then. */
 static void take_memory(parigot_call_t call) {
-	int mebibytes = 0;
-	for (volatile char *block; (block = malloc(1 << 20)) != NULL; mebibytes++)
-		for (size_t i = 0; i < 1 << 20; i += 4096)
-			block[i] = 1;
-	parigot_fail(call, PARIGOT_RESOURCE_EXHAUSTED, "%d MiB taken", mebibytes);
+	while (__builtin_wasm_memory_grow(0, 1) != SIZE_MAX)
+		;
+	parigot_fail(call, PARIGOT_RESOURCE_EXHAUSTED, "%zu pages", __builtin_wasm_memory_size(0));
 }
 
 static void act(const char *mode, parigot_call_t call, const void *req, size_t len) {

@@ -40,7 +40,11 @@ static uint32_t amount(const void *req, size_t len) {
 static void add_value(parigot_buf_t *to, parigot_call_t call, const char *key) {
 	parigot_buf_t value = {0};
 	int32_t status = parigot_get(call, key, &value);
-	add_line(to, "%s: %s", key, status == PARIGOT_OK ? parigot_buf_text(&value) : parigot_code_name(status));
+	if (status != PARIGOT_OK)
+		parigot_buf_add(&value, parigot_code_name(status), strlen(parigot_code_name(status)));
+	while (value.len > 0 && value.data[value.len - 1] == '\n')
+		value.data[--value.len] = 0;
+	add_line(to, "%s:%s%s", key, value.len > 0 ? " " : "", parigot_buf_text(&value));
 	parigot_buf_free(&value);
 }
 
@@ -89,9 +93,9 @@ static void talk(parigot_call_t call, const void *req, size_t len) {
 static void sleep_for(parigot_call_t call, const void *req, size_t len) {
 	uint32_t ms = amount(req, len);
 	struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-	bool slept = nanosleep(&time, NULL) == 0;
+	nanosleep(&time, NULL);
 	int32_t status = parigot_reply(call, NULL, 0);
-	add_line(&notes, "after %s sleep: %s", slept ? "a whole" : "an interrupted", parigot_code_name(status));
+	add_line(&notes, "an answer after a sleep of %u ms: %s", (unsigned)ms, parigot_code_name(status));
 }
 
 static void stalled(void *arg) {
@@ -107,8 +111,7 @@ static void stall(parigot_call_t call, const void *req, size_t len) {
 /* One detail of an error: a google.protobuf.Any that holds a Statement. */
 static void add_detail(parigot_call_t call) {
 	static const char detail[] = "\x0a\x2atype.googleapis.com/detective.v1.Statement\x12\x07\x0a\x05" "alibi";
-	int32_t result = parigot_sys_set(call, "error-details", 13, detail, sizeof detail - 1);
-	add_line(&notes, "a detail: %s", parigot_code_name(result));
+	parigot_sys_set(call, "error-details", 13, detail, sizeof detail - 1);
 }
 
 static void refuse(parigot_call_t call, const void *req, size_t len) {
