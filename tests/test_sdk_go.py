@@ -1,6 +1,7 @@
 """The Go library: a service and a program that use all of it, run by the shim."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def test_a_handlers_error_is_the_callers_with_code_and_text(lines: list[str]) ->
         "deadline: DEADLINE_EXCEEDED: context deadline exceeded (false)",
         "odd: UNKNOWN: no such code (false)",
     ]
+    detail = r"type.googleapis.com/demo.Detail\x12\x03why"
+    assert lines[at + 5] == rf'detailed: NOT_FOUND: nothing here "\x1a&\n\x1f{detail}"'
     assert "missing: UNIMPLEMENTED" in lines
 
 
@@ -91,7 +94,7 @@ def test_a_panic_is_internal_to_the_caller_its_trace_is_in_the_log_and_the_servi
     assert "panic: INTERNAL" in lines
     assert "again: serving <nil>" in lines
     assert "panic: on purpose" in log
-    assert "guests/service/main.go:26" in log
+    assert re.search(r"guests/service/main\.go:\d+", log)
 
 
 def test_deadlines_and_cancellations_of_contexts_hold(lines: list[str]) -> None:
@@ -140,6 +143,11 @@ def test_a_log_record_has_its_level_and_its_fields(log: str) -> None:
     assert "number=1" in record
     assert '"a b"' in record
     assert 'alone="(no value)"' in record
+
+
+def test_what_a_service_wants_done_at_the_end_is_done_last_first(log: str) -> None:
+    said = [line for line in log.splitlines() if "stream=stdout" in line]
+    assert ["tidied up" in said[0], "text=closed" in said[1]] == [True, True]
 
 
 def test_a_service_that_is_not_ready_aborts_the_start(tmp_path: Path) -> None:

@@ -64,3 +64,6 @@ func abiHandle(call, service, method int32, request unsafe.Pointer, length uint3
 
 //go:wasmexport parigot_resume
 func abiResume(call int32) { resume(call) }
+
+//go:wasmexport parigot_stop
+func abiStop() { stop() }

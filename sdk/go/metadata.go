@@ -48,6 +48,18 @@ func SetTrailer(ctx context.Context, name, value string) error {
 	return reply(ctx, "trailer:"+name, value)
 }
 
+// AddErrorDetail puts a detail, a serialised google.protobuf.Any, beside the error that the handler will return.
+func AddErrorDetail(ctx context.Context, detail []byte) error {
+	return reply(ctx, "error-details", string(detail))
+}
+
+// ErrorDetails gives the details of the error that this guest's last call ended with: a serialised google.rpc.Status of
+// which nothing else is filled.
+func ErrorDetails() []byte {
+	details, _ := get(0, "error-details")
+	return []byte(details)
+}
+
 // WithHeader gives a context whose calls carry a header.
 func WithHeader(ctx context.Context, name, value string) context.Context {
 	before, _ := ctx.Value(headersKey{}).([]header)

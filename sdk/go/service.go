@@ -135,6 +135,18 @@ func resume(call int32) {
 	current = before
 }
 
+var stops []func()
+
+// OnStop has a function called when the app ends, before this guest does: a second is left to tidy up. What was added last
+// is called first.
+func OnStop(tidy func()) { stops = append(stops, tidy) }
+
+func stop() {
+	for _, tidy := range slices.Backward(stops) {
+		tidy()
+	}
+}
+
 func text(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
 
 func bytes(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }

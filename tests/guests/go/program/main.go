@@ -58,7 +58,9 @@ func failures(ctx context.Context, client *parigot.Client) {
 		_, err := client.Call(ctx, "Fail", []byte(how))
 		fmt.Printf("%s: %v (%v)\n", how, err, err.(*parigot.Error).Retryable)
 	}
-	_, err := client.Call(ctx, "Missing", nil)
+	_, err := client.Call(ctx, "Fail", []byte("detailed"))
+	fmt.Printf("detailed: %v %q\n", err, parigot.ErrorDetails())
+	_, err = client.Call(ctx, "Missing", nil)
 	fmt.Println("missing:", parigot.CodeOf(err))
 	_, err = client.Call(ctx, "Panic", nil)
 	fmt.Println("panic:", parigot.CodeOf(err))

@@ -13,9 +13,12 @@ import (
 	"time"
 
 	parigot "parigot.dev/go"
+	"parigot.dev/go/wire"
 )
 
 func main() {
+	parigot.OnStop(func() { fmt.Println("closed") })
+	parigot.OnStop(func() { fmt.Println("tidied up") })
 	parigot.Serve(parigot.Service{
 		Name:  "demo.Go",
 		Ready: func(context.Context) bool { return os.Getenv("READY") != "no" },
@@ -38,9 +41,15 @@ func big(_ context.Context, request []byte) ([]byte, error) {
 	return slices.Repeat([]byte("."), size), err
 }
 
-func fail(_ context.Context, request []byte) ([]byte, error) {
+func fail(ctx context.Context, request []byte) ([]byte, error) {
 	typed := parigot.NewError(parigot.NotFound, "nothing here")
 	switch string(request) {
+	case "detailed":
+		detail := wire.AppendBytes(wire.AppendString(nil, 1, "type.googleapis.com/demo.Detail"), 2, []byte("why"))
+		if err := parigot.AddErrorDetail(ctx, detail); err != nil {
+			return nil, err
+		}
+		return nil, typed
 	case "typed":
 		return nil, typed
 	case "wrapped":
