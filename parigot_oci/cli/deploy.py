@@ -22,6 +22,9 @@ from parigot_oci.records import merged
 from parigot_oci.state import put
 from parigot_oci.targets import compose
 
+FOLLOWING = 86_400.0
+"""Seconds that a log which is followed may stay silent."""
+
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="DIR", help="Write archives there instead of loading them into an engine."),
@@ -59,7 +62,11 @@ def build(
     """
     Make the images, and beside the manifest a compose.yaml.
 
-    Examples: parigot-oci build · parigot-oci build store --mode monolith · parigot-oci build --output images
+    \b
+    Examples:
+      parigot-oci build
+      parigot-oci build store --mode monolith
+      parigot-oci build --output images
     """
     app = steps.load(file)
     compose.refuse_foreign(app.root / compose.FILE)
@@ -81,7 +88,13 @@ def build(
     console.note(f"base: {stands.base.title}")
     with console.working("making images") as progress:
         images = assemble(
-            app, plan, stands, descriptors=ready.protos.descriptors, containers=containers, progress=progress
+            app,
+            plan,
+            stands,
+            descriptors=ready.protos.descriptors,
+            containers=containers,
+            progress=progress,
+            warn=console.warn,
         )
         built = {name: builder.build(image) for name, image in images.items()}
     for path, text in compose.render(app, plan, images, compose.skeletons(resources.folder("compose"))).items():
@@ -145,10 +158,13 @@ def logs(names: Nodes = None, follow: Follow = False, file: Manifest = None) -> 
     """
     Print the unified log of a deployment: the records of all its containers, cause before effect.
 
-    Examples: parigot-oci logs · parigot-oci logs -f store
+    \b
+    Examples:
+      parigot-oci logs
+      parigot-oci logs -f store
     """
     app = steps.load(file)
-    engine = connect()
+    engine = connect(timeout=FOLLOWING) if follow else connect()
     found = engine.containers(app.name)
     if unknown := sorted(set(names or ()) - set(found)):
         there = f"there are: {', '.join(found)}" if found else "start it: docker compose up"

@@ -31,7 +31,11 @@ def check(
 
     Builds what is stale, asks each guest that is needed what it requires, and brings parigot.lock up to date.
 
-    Examples: parigot-oci check · parigot-oci check store --locked · parigot-oci check --json
+    \b
+    Examples:
+      parigot-oci check
+      parigot-oci check store --locked
+      parigot-oci check --json
     """
     with report.problems(as_json) as found:
         app = steps.load(file)
@@ -56,7 +60,11 @@ def graph(
     """
     Show what is needed and what is not, the start order, and which calls are local or remote.
 
-    Examples: parigot-oci graph · parigot-oci graph store · parigot-oci graph --format dot | dot -Tsvg
+    \b
+    Examples:
+      parigot-oci graph
+      parigot-oci graph store
+      parigot-oci graph --format dot | dot -Tsvg
     """
     ready = steps.prepared(steps.load(file), names, locked=locked)
     plans = (steps.planned(ready, "split"), steps.planned(ready, "monolith"))
@@ -82,7 +90,12 @@ def run(
 
     The log goes to stderr, the program's own output to stdout. Words after -- replace the program's arguments.
 
-    Examples: parigot-oci run · parigot-oci run store · parigot-oci run --seed 1 · parigot-oci run -- --verbose
+    \b
+    Examples:
+      parigot-oci run
+      parigot-oci run store
+      parigot-oci run --seed 1
+      parigot-oci run -- film
     """
     app = steps.load(file)
     ready = steps.prepared(replace(app, log_format=log or app.log_format), names, locked=locked)
@@ -99,7 +112,10 @@ def inspect(
 
     Args and env are those of the manifest where it names the file.
 
-    Examples: parigot-oci inspect build/store.wasm · parigot-oci inspect build/store.wasm --json
+    \b
+    Examples:
+      parigot-oci inspect build/store.wasm
+      parigot-oci inspect build/store.wasm --json
     """
     module = wasm.read(file)
     bad = wasm.check(module)
@@ -140,8 +156,10 @@ def call(
     """
     Call a service that a running app offers at a port, and print the reply as JSON.
 
-    Examples: parigot-oci call demo.vvv.StoreService/BestOfAllTime -d '{"content": "ROCK"}' ·
-    parigot-oci call http://127.0.0.1:8080/demo.vvv.StoreService/MediaTypesInStock --timeout 2s
+    \b
+    Examples:
+      parigot-oci call demo.vvv.StoreService/BestOfAllTime -d '{"content": "CONTENT_MUSIC"}'
+      parigot-oci call http://127.0.0.1:8080/demo.vvv.StoreService/MediaTypesInStock --timeout 2s
     """
     where, limit = calls.target(method), manifest.milliseconds(timeout) if timeout else 0
     if not where.url:
@@ -155,6 +173,8 @@ def schema() -> None:
     """
     Print the JSON Schema of parigot.yaml, for editors.
 
-    Example: parigot-oci schema > parigot.schema.json
+    \b
+    Examples:
+      parigot-oci schema > parigot.schema.json
     """
     console.result((folder("schemas") / "manifest.schema.json").read_text(encoding="utf-8"))

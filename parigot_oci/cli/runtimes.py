@@ -34,7 +34,10 @@ def install(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None, dry_r
     """
     Install the runtime and register it with the Docker Engine of this machine.
 
-    Examples: parigot-oci runtime install · parigot-oci runtime install --dry-run
+    \b
+    Examples:
+      parigot-oci runtime install
+      parigot-oci runtime install --dry-run
     """
     daemon = runtime.daemon(daemon_config)
     if dry_run:
@@ -53,7 +56,9 @@ def status(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None) -> Non
     """
     Say whether the runtime is installed and registered; if not, exit with 69.
 
-    Examples: parigot-oci runtime status
+    \b
+    Examples:
+      parigot-oci runtime status
     """
     daemon = runtime.daemon(daemon_config)
     missing = runtime.status(prefix.absolute(), daemon)
@@ -68,7 +73,9 @@ def uninstall(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None, dry
     """
     Take the runtime away again.
 
-    Examples: parigot-oci runtime uninstall
+    \b
+    Examples:
+      parigot-oci runtime uninstall
     """
     daemon = runtime.daemon(daemon_config)
     if dry_run:

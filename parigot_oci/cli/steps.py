@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from parigot_oci import console, lock, manifest, plan
-from parigot_oci.errors import CompileError, Problem
+from parigot_oci.errors import CompileError, ParigotError, Problem
 from parigot_oci.model import App, Declaration, Guest, Mode, Plan
 from parigot_oci.probe import probe
 from parigot_oci.protos import Protos, compile_protos
@@ -17,13 +17,28 @@ from parigot_oci.settle import Settled, settle
 from parigot_oci.sources import build, compiler_version
 from parigot_oci.state import put, state
 
+
+def guest_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For tab completion: the guests of the manifest, as far as it can be read."""
+    try:
+        app = load(ctx.params.get("file"))
+    except ParigotError:
+        return []
+    return [name for name in app.guests if name.startswith(incomplete) and name not in (ctx.params.get("names") or ())]
+
+
 File = Annotated[
     Path | None,
     typer.Option("--file", "-f", help="The manifest. Default: parigot.yaml, here or above.", show_default=False),
 ]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME", help="What to start. Default: the manifest's `start`.", show_default=False),
+    typer.Argument(
+        metavar="NAME",
+        help="What to start. Default: the manifest's `start`.",
+        show_default=False,
+        autocompletion=guest_names,
+    ),
 ]
 Locked = Annotated[
     bool, typer.Option("--locked", help="Fail where the guests differ from parigot.lock, write nothing.")
