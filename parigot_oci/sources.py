@@ -60,7 +60,7 @@ def _build(guest: Guest, how: Build, app: App, progress: Callable[[str], None]) 
     compiler = toolchain.version()
     progress(f"compiling {guest.name} ({how.tool})")
     _compile(toolchain, _job(guest, how, app, progress))
-    if toolchain is command:  # what it leaves among its sources is known only now
+    if toolchain in (command, cargo):  # what they leave among the sources (Cargo.lock) is known only now
         sources = _fingerprint(how, toolchain, app, guest)
     _write(record, {"sources": sources, "wasm": _digest(guest.wasm), "compiler": compiler})
 

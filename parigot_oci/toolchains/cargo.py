@@ -40,7 +40,7 @@ def inputs(source: Path, sdk: Path) -> tuple[Path, ...]:
 def compile(job: Job) -> None:
     mapped = f"--remap-path-prefix={job.source}=."
     env = {**os.environ, "RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} {mapped}".strip()}
-    command = ["cargo", "build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]
+    command = ["cargo", "build", "--quiet", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]
     messages = compiler("cargo build", command, job, job.source, env)
     made = [path for line in messages.splitlines() for path in _executables(line)]
     if len(made) != 1:
