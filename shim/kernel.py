@@ -269,7 +269,8 @@ class Kernel:
         self.drive(lambda: done() or bool(alarms), scope)
         if timer:
             timer.cancel()
-        if member.limit is not None and self.clock.peek() >= member.limit and not done():
+        late = member.current is None and member.limit is not None and self.clock.peek() >= member.limit
+        if late and not done():
             raise Crash("waited too long", interrupted=True)
         return done() and all(alarms)
 

@@ -7,6 +7,10 @@ from typing import Protocol
 
 from shim import config
 from shim.calls import Call, Metadata
+from shim.clock import MS
+
+GRACE = 100 * MS
+"""How long a guest may compute past its deadline."""
 
 
 class State(Enum):

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from shim.calls import Call
 from shim.clock import MS
 from shim.kernel import Kernel
-from shim.member import Crash, Exit, Member, State
+from shim.member import GRACE, Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError
 
-GRACE = 100 * MS
-"""How long a guest may compute past its deadline."""
 CRASHES = 5
 WITHIN = 60_000 * MS
 """A guest that crashes more than CRASHES times within so long rests for as long."""

@@ -18,6 +18,7 @@ import httptools
 
 from shim import connect
 from shim.calls import Call
+from shim.clock import MS
 from shim.kernel import Kernel
 from shim.loop import Loop, Stream
 from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
@@ -27,6 +28,8 @@ HEAD = 64 << 10
 """Bytes of a request's line and headers."""
 CONNECTIONS = 1_024
 """Connections open at once at one server."""
+IDLE = 60_000 * MS
+"""Between two looks for connections that lie idle."""
 PIPELINE = 16
 """Requests that may wait on one connection before no more is read from it."""
 
@@ -66,6 +69,14 @@ class Server:
             raise NodeError(f"cannot listen at {host}:{port}: {error.strerror or error}: {hint}") from error
         self._socket.setblocking(False)
         loop.watch(self._socket, selectors.EVENT_READ, self._accept)
+        if not kernel.clock.virtual:  # a virtual clock would leap from one look to the next
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Connections on which nothing has happened since the last but one look are closed."""
+        for exchange in list(self.connections):
+            exchange.age()
+        self.kernel.scheduler.at(self.kernel.clock.peek() + IDLE, self._sweep)
 
     def _accept(self, _: int) -> None:
         with contextlib.suppress(OSError):
@@ -107,6 +118,13 @@ class Exchange:
         self._incoming = Request()
         self._request = self._incoming
         self._requests: deque[Request] = deque()
+        self._idle = 0
+
+    def age(self) -> None:
+        """One look of the server's has passed."""
+        self._idle += 1
+        if self._idle > 2 and self._call is None:
+            self.close()
 
     def close(self) -> None:
         self._stream.close()
@@ -117,6 +135,7 @@ class Exchange:
             self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
 
     def _data(self, data: bytes) -> None:
+        self._idle = 0
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:

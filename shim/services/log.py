@@ -32,7 +32,9 @@ def handlers(logbook: Logbook, rates: Mapping[str, Rate]) -> Mapping[str, Callab
         work, _, number = call.id.rpartition(".")
         parent = work.rpartition(".")[0] if number else ""
         level = _LEVELS.get(request.level, "info")
-        logbook.record(call.caller, request.text, level=level, call=work, parent=parent, fields={**request.fields, **rate.told()})
+        logbook.record(
+            call.caller, request.text, level=level, call=work, parent=parent, fields={**request.fields, **rate.told()}
+        )
         return b""  # LogResponse has no fields
 
     return {"Log": log}

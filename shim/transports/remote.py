@@ -49,7 +49,7 @@ class Network:
         def look() -> None:
             try:
                 found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                addresses: Addresses = [(entry[0], entry[4]) for entry in found]
+                addresses: Addresses = sorted((entry[0], entry[4]) for entry in found)  # IPv4 first
                 why = ""
             except OSError as error:
                 addresses, why = [], f"{host}: {error.strerror or error}"
