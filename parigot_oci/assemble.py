@@ -2,21 +2,24 @@
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from parigot_oci import process, resources
+from parigot_oci.base import place
 from parigot_oci.errors import GuestError, Problem
 from parigot_oci.ground import Ground
 from parigot_oci.image import LABEL, Container, Contents, Image, bare, portable, repository, shim_layer
-from parigot_oci.layers import sha256
+from parigot_oci.layers import cache_folder, sha256
 from parigot_oci.model import App, Guest, Node, Plan
 from parigot_oci.plan import node_json
 from parigot_oci.state import state
-from parigot_oci.wheels import MACHINES, Pins
+from parigot_oci.wheels import MACHINES, fetched, unpacked
 
 COMPILING = 300.0
 """Seconds that precompiling one module may take."""
@@ -27,11 +30,17 @@ Progress = Callable[[str], None]
 
 
 def assemble(
-    app: App, plan: Plan, ground: Ground, *, descriptors: bytes, containers: Container, progress: Progress
+    app: App,
+    plan: Plan,
+    ground: Ground,
+    *,
+    descriptors: bytes,
+    containers: Container,
+    progress: Progress,
+    warn: Callable[[str], None],
 ) -> dict[str, Image]:
     """The images of a plan, by node. Nodes without a guest are always portable. Raises GuestError, BaseError."""
-    native = containers == "portable" and fits(ground.wheels)
-    compiled = precompiled(app, plan, ground.base.architecture, progress) if native else {}
+    compiled = precompiled(app, plan, ground, progress, warn) if containers == "portable" else {}
     progress("packing the shim")
     shim = shim_layer(ground.base, ground.wheels, resources.folder("shim"), resources.folder("schemas"))
     images = {}
@@ -43,11 +52,6 @@ def assemble(
         else:
             images[node.name] = portable(contents, ground.base, shim)
     return images
-
-
-def fits(wheels: Pins) -> bool:
-    """Whether what is compiled here runs on the wasmtime of the images: only the very same version takes it."""
-    return any(name.startswith(f"wasmtime-{version('wasmtime')}-") for name in wheels)
 
 
 def _contents(
@@ -77,37 +81,68 @@ def _contents(
     return Contents(name=title, node_json=text.encode(), files=files, labels=labels, data="file" in node.builtins)
 
 
-def precompiled(app: App, plan: Plan, architecture: str, progress: Progress) -> dict[str, Path]:
+def precompiled(
+    app: App, plan: Plan, ground: Ground, progress: Progress, warn: Callable[[str], None]
+) -> dict[str, Path]:
     """The guests' modules in machine code, kept in `.parigot/cache` by content; compiled by the shim. GuestError."""
+    compiler = _compiler(ground)
+    if compiler is None:
+        warn("the images have another wasmtime than this machine: modules are compiled when their containers start")
+        return {}
     guests = [app.guests[name] for node in plan.nodes for name in node.guests]
+    jobs = [(guest, _kept(app, guest, compiler)) for guest in guests]
+    missing = {out: guest for guest, out in jobs if not out.exists()}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = [(guest, _kept(app, guest, architecture)) for guest in guests]
-        missing = {out: guest for guest, out in jobs if not out.exists()}
-        list(pool.map(lambda job: _compile(job[1], job[0], architecture, progress), missing.items()))
+        list(pool.map(lambda job: _compile(job[1], job[0], compiler, progress), missing.items()))
     return {guest.name: out for guest, out in jobs}
 
 
-def _kept(app: App, guest: Guest, architecture: str) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class _Compiler:
+    """
+    The wasmtime of the images, which alone makes what they take; `path` is where it lies, "" where this tool's is it.
+    """
+
+    wheel: str
+    path: str
+    target: str
+
+
+def _compiler(ground: Ground) -> _Compiler | None:
+    wheel = next(name for name in ground.wheels if name.startswith("wasmtime-"))
+    base = ground.base
+    target = f"{MACHINES[base.architecture]}-unknown-linux-{'musl' if base.libc == 'musl' else 'gnu'}"
+    if wheel.startswith(f"wasmtime-{version('wasmtime')}-"):
+        return _Compiler(wheel=wheel, path="", target=target)
+    if platform.system() != "Linux" or platform.machine() != MACHINES[base.architecture] or base.libc != "glibc":
+        return None
+    root = cache_folder() / "roots" / ground.wheels[wheel]
+    if not root.is_dir():
+        half = root.with_name(f".{root.name}-{os.getpid()}")
+        place(unpacked(fetched({wheel: ground.wheels[wheel]}), "."), half)
+        half.rename(root)
+    return _Compiler(wheel=wheel, path=str(root), target=target)
+
+
+def _kept(app: App, guest: Guest, compiler: _Compiler) -> Path:
     """The name tells all that the bytes depend on: the module, the compiler, and the shim, which sets its options."""
     shim = resources.folder("shim")
     sources = {str(path.relative_to(shim)): sha256(path) for path in sorted(shim.rglob("*.py"))}
-    inputs = [sha256(guest.wasm), version("wasmtime"), sources, architecture]
+    inputs = [sha256(guest.wasm), compiler.wheel, sources, compiler.target]
     return state(app, "cache") / f"{sha256(json.dumps(inputs).encode())[:32]}.cwasm"
 
 
-def _compile(guest: Guest, out: Path, architecture: str, progress: Progress) -> None:
+def _compile(guest: Guest, out: Path, compiler: _Compiler, progress: Progress) -> None:
     progress(f"precompiling {guest.name}")
-    target = f"{MACHINES[architecture]}-unknown-linux-gnu"
     half = out.with_suffix(".half")
-    command = [sys.executable, "-m", "shim", "compile", str(guest.wasm), str(half), target]
-    env = os.environ | {"PYTHONPATH": str(resources.folder("shim").parent)}
+    command = [sys.executable, "-m", "shim", "compile", str(guest.wasm), str(half), compiler.target]
+    path = os.pathsep.join(each for each in (compiler.path, str(resources.folder("shim").parent)) if each)
     try:
-        done = process.run(command, cwd=out.parent, env=env, seconds=COMPILING)
-        said = done.errors.strip() if done.code else ""
-        if done.code:
-            said = said or f"the compiler ended with {done.code}"
+        done = process.run(command, cwd=out.parent, env=os.environ | {"PYTHONPATH": path}, seconds=COMPILING)
+        said = (done.errors.strip() or f"the compiler ended with {done.code}") if done.code else ""
     except process.OutOfTimeError as error:
-        said = f"{error}"
+        said = str(error)
     if said:
-        raise GuestError(Problem(what=f"{guest.name} cannot be precompiled: {said}", file=str(guest.wasm)))
+        hint = "parigot-oci inspect says what the file is"
+        raise GuestError(Problem(what=f"{guest.name} cannot be precompiled: {said}", file=str(guest.wasm), hint=hint))
     half.replace(out)

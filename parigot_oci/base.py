@@ -21,7 +21,7 @@ from parigot_oci.errors import BaseError, Problem
 from parigot_oci.layers import NOBODY, Entry, Layer, cache_folder, cached, pack, read_tar
 
 OLDEST = (3, 11)
-RECIPE = 1
+RECIPE = 2
 """Raised when the same packages are to give other layers than before."""
 
 Pins = Mapping[str, Any]
@@ -51,8 +51,7 @@ class Base:
     `python`: its path inside; `version`: "3.11"; `architecture`: "amd64"; `title`: a line for people; `pins`: for the
     lock.
 
-    `interpreter` is the same Python (or one of the same version) on this machine: None where there is none to compile
-    with. `root`: the base unpacked on this machine, where it was made here.
+    `interpreter` runs that very Python. `root`: the base unpacked on this machine, where it was made here.
     """
 
     title: str
@@ -78,6 +77,7 @@ class Named:
     python: str = ""
     version: str = ""
     libc: str = "glibc"
+    interpreter: Interpreter | None = None
 
 
 class Images(Protocol):
@@ -112,15 +112,8 @@ def named(image: str, images: Images, pins: Pins | None = None) -> Base:
         libc=found.libc,
         env=found.env,
         pins={"image": image, "id": found.id},
-        interpreter=_same_version(found.version),
+        interpreter=found.interpreter,
     )
-
-
-def _same_version(version: str) -> Interpreter | None:
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        if (path := Path(folder) / f"python{version}").is_file():
-            return Interpreter(command=(str(path),))
-    return None
 
 
 def distroless(pins: Pins | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Base:

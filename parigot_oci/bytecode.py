@@ -3,42 +3,49 @@ Python sources compiled into images, so that a container starts without compilin
 the time.
 
 The interpreter of the image itself compiles, as the bytes differ from patch release to patch release. The files carry
-the hash of their source and are not checked against it (PEP 552): so no time stamp gets in, and a read-only root is
-no obstacle.
+the hash of their source and are not checked against it (PEP 552): so no time stamp gets in, and a read-only root is no
+obstacle.
 """
 
+import io
 import os
 import subprocess
-import tempfile
+import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from parigot_oci.errors import BaseError, Problem
-from parigot_oci.layers import Entry
+from parigot_oci.layers import Entry, write_tar
 
 WAIT = 300.0
 """Seconds that compiling may take."""
 
 _SHARDS = 4  # a constant: what one process has compiled before shows in the bytes of what comes next
 
+# Sources come as a tar on stdin and go as one on stdout, so that it does not matter where the interpreter runs.
 _SCRIPT = """
-import py_compile, sys
-for line in sys.stdin.read().splitlines():
-    source, path = line.split("\\t")
-    try:
-        made = py_compile.compile(source, dfile="/" + path, doraise=True, optimize=0,
-                                  invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    except py_compile.PyCompileError:
-        continue
-    print(path, made, sep="\\t")
+import importlib._bootstrap_external as external, importlib.util, io, sys, tarfile
+with tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read())) as sources, \\
+        tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as out:
+    for entry in sources:
+        if not entry.isfile():
+            continue
+        source = sources.extractfile(entry).read()
+        try:
+            code = compile(source, "/" + entry.name, "exec", dont_inherit=True, optimize=0)
+        except (SyntaxError, ValueError):
+            continue
+        data = external._code_to_hash_pyc(code, importlib.util.source_hash(source), False)
+        made = tarfile.TarInfo(importlib.util.cache_from_source(entry.name, optimization=""))
+        made.size = len(data)
+        out.addfile(made, io.BytesIO(data))
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interpreter:
-    """A Python that this machine can run: the command's first words, and what its environment needs."""
+    """A Python that can be run from this machine: the command's first words, and what its environment needs."""
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -49,43 +56,21 @@ def compiled(entries: Iterable[Entry], python: Interpreter) -> list[Entry]:
     The .pyc files of all .py among the entries; a file that this Python cannot read gets none. BaseError if it fails.
     """
     sources = sorted((e for e in entries if e.kind == "file" and e.path.endswith(".py")), key=lambda e: e.path)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [_written(sources[shard::_SHARDS], Path(folder)) for shard in range(_SHARDS)]
-        return [entry for done in pool.map(lambda job: _run(job, python), jobs) for entry in done]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(lambda shard: _run(sources[shard::_SHARDS], python), range(_SHARDS))
+        return [entry for each in done for entry in each]
 
 
-def _written(sources: Sequence[Entry], folder: Path) -> str:
-    lines = []
-    for entry in sources:
-        path = folder / entry.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(entry.data if isinstance(entry.data, bytes) else entry.data.read_bytes())
-        lines.append(f"{path}\t{entry.path}")
-    return "\n".join(lines)
-
-
-def _run(job: str, python: Interpreter) -> list[Entry]:
-    env = {"PATH": os.defpath, "PYTHONHASHSEED": "0", **python.env}
+def _run(sources: Sequence[Entry], python: Interpreter) -> list[Entry]:
+    given = io.BytesIO()
+    write_tar(sources, given)
+    env = {**os.environ, "PYTHONHASHSEED": "0", **python.env}
+    command = [*python.command, "-S", "-s", "-W", "ignore", "-c", _SCRIPT]
     try:
-        done = subprocess.run(
-            [*python.command, "-S", "-s", "-c", _SCRIPT],
-            input=job,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=WAIT,
-            check=True,
-        )
+        done = subprocess.run(command, input=given.getvalue(), env=env, capture_output=True, timeout=WAIT, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        raise BaseError(
-            Problem(
-                what=f"the Python of the image cannot be run on this machine: {said.strip()}",
-                hint="give another base: `base: IMAGE` in parigot.yaml, or --base IMAGE",
-            )
-        ) from error
-    pairs = (line.split("\t") for line in done.stdout.splitlines())
-    return [
-        Entry(path=str(Path(path).parent / "__pycache__" / Path(made).name), data=Path(made).read_bytes())
-        for path, made in pairs
-    ]
+        said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
+        hint = "give another base: `base: IMAGE` in parigot.yaml, or --base IMAGE"
+        raise BaseError(Problem(what=f"the Python of the images cannot be run: {said}", hint=hint)) from error
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as made:
+        return [Entry(path=info.name, data=stream.read()) for info in made if (stream := made.extractfile(info))]

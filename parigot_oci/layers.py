@@ -165,7 +165,7 @@ def cached(inputs: object, make: Callable[[], Layer]) -> Layer:
     """
     text = json.dumps([inputs, mtime()], sort_keys=True)
     note = cache_folder() / "made" / sha256(text.encode())
-    if note.exists() and (layer := _known(note.read_text().strip())):
+    if note.exists() and (layer := kept(note.read_text().strip())):
         return layer
     layer = make()
     with replacing(note) as out:
@@ -173,7 +173,8 @@ def cached(inputs: object, make: Callable[[], Layer]) -> Layer:
     return layer
 
 
-def _known(digest: str) -> Layer | None:
+def kept(digest: str) -> Layer | None:
+    """The layer of that digest, if the cache has it whole."""
     path = cache_folder() / "layers" / digest.removeprefix("sha256:")
     if not path.is_file() or f"sha256:{sha256(path)}" != digest:
         return None

@@ -10,24 +10,30 @@ import json
 import os
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 import docker
 import requests
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from parigot_oci.base import Named
+from parigot_oci.bytecode import Interpreter
 from parigot_oci.errors import BaseError, EngineError, Problem
 from parigot_oci.image import LABEL, BuiltImage, Image, write_archive
-from parigot_oci.layers import Layer, adopt, cache_folder, replacing
+from parigot_oci.layers import Layer, adopt, cache_folder, kept, replacing
 
 WAIT = 60
 """Seconds that the engine may stay silent; a follower of logs waits longer."""
+
+RESTARTING = 0.1
+"""Seconds between two looks at a container that is being restarted."""
 
 OLDEST_API = (1, 44)
 """Of Docker Engine 25: health checks that are frequent at the start and rare later."""
@@ -127,13 +133,21 @@ class Engine:
         env = dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [])
         return Named(
             id=found["Id"],
-            layers=self._saved(image),
+            layers=self._layers(image, found["RootFS"]["Layers"]),
             architecture=found["Architecture"],
             env=env,
             python=python,
             version=version,
             libc=libc,
+            interpreter=self._interpreter(found["Id"], python) if python else None,
         )
+
+    def _interpreter(self, image: str, python: str) -> Interpreter:
+        """
+        How the docker command, which speaks to this engine too, runs an image's Python with nothing but its files.
+        """
+        guards = ("--rm", "--interactive", "--network=none", "--env=PYTHONHASHSEED=0", f"--entrypoint={python}")
+        return Interpreter(command=("docker", "run", *guards, image))
 
     def _python(self, image: str) -> tuple[str, str, str]:
         """Path, version and C library of an image's python3, as it says itself; empty where it has none."""
@@ -144,6 +158,10 @@ class Engine:
             python, version, libc = json.loads(said)
             return python, version, libc
         return "", "", "glibc"
+
+    def _layers(self, image: str, digests: Sequence[str]) -> tuple[Layer, ...]:
+        found = [layer for layer in map(kept, digests) if layer]
+        return tuple(found) if len(found) == len(digests) else self._saved(image)
 
     def _saved(self, image: str) -> tuple[Layer, ...]:
         self.say(f"reading the layers of {image}")
@@ -171,9 +189,27 @@ class Engine:
         }
 
     def stderr(self, container: str, *, follow: bool) -> Iterator[bytes]:
-        """What a container wrote to its standard error, in pieces; with `follow` until it ends."""
+        """What a container wrote to its standard error, in pieces; with `follow` until it ends for good."""
+        options: dict[str, Any] = {"stdout": False, "stderr": True, "stream": True, "follow": follow}
         with _speaking("cannot read a container's log"):
-            yield from self.api.logs(container, stdout=False, stderr=True, stream=True, follow=follow)
+            while True:
+                yield from self.api.logs(container, **options)
+                if not follow or not (started := self._started_again(container)):
+                    return
+                options["since"] = started
+
+    def _started_again(self, container: str) -> float:
+        """When a container that had ended was started by its restart policy, in seconds of the epoch; 0: it was not."""
+        try:
+            while (state := self.api.inspect_container(container)["State"])["Restarting"]:
+                time.sleep(RESTARTING)
+        except NotFound:
+            return 0
+        return (
+            datetime.fromisoformat(state["StartedAt"][:26].rstrip("Z") + "+00:00").timestamp()
+            if state["Running"]
+            else 0
+        )
 
 
 def _uncompressed(tar: tarfile.TarFile, name: str) -> Layer:

@@ -1,0 +1,73 @@
+"""What images stand on is chosen once, pinned in the lock, and kept until the user says otherwise."""
+
+import pytest
+
+from parigot_oci import assemble, ground, wheels
+from parigot_oci.base import Images, Named
+from parigot_oci.errors import BaseError, LockError
+from parigot_oci.layers import Entry, pack
+from parigot_oci.lock import Lock
+
+KEY = "python 3.11 amd64 glibc"
+WHEELS = {"wasmtime-1.0.0-py3-none-any.whl": "0" * 64}
+
+
+class Shelf:
+    """One image, as an engine would tell of it."""
+
+    def __init__(self, image_id: str) -> None:
+        self.found = Named(
+            id=image_id, layers=(pack([Entry(path="x")]),), architecture="amd64", env={}, python="/p", version="3.11"
+        )
+
+    def named(self, image: str) -> Named:
+        assert image == "mine"
+        return self.found
+
+
+def nobody() -> Images:
+    pytest.fail("no image is wanted")
+
+
+def test_debian_packages_are_pinned_and_the_pins_used_from_then_on() -> None:
+    first = ground.choose(Lock(), "", nobody)
+    again = ground.choose(first.lock, "", nobody, locked=True)
+    assert again.lock == first.lock
+    assert again.base.layers == first.base.layers
+    assert again.wheels == first.wheels
+    assert {name.split("-")[0] for name in first.wheels} >= set(wheels.NEEDED)
+
+
+def test_pinned_wheels_are_taken_as_they_are() -> None:
+    chosen = ground.choose(Lock(sections={"wheels": {KEY: WHEELS}}), "mine", lambda: Shelf("sha256:1"))
+    assert chosen.wheels == WHEELS
+    assert chosen.lock.sections["base"] == {"mine": {"image": "mine", "id": "sha256:1"}}
+
+
+def test_a_base_of_another_name_is_pinned_beside_those_that_were_chosen_before() -> None:
+    lock = Lock(sections={"base": {"other": {"image": "other", "id": "sha256:9"}}, "wheels": {KEY: WHEELS}})
+    chosen = ground.choose(lock, "mine", lambda: Shelf("sha256:1"))
+    assert set(chosen.lock.sections["base"]) == {"mine", "other"}
+
+
+def test_an_image_that_changed_under_its_name_is_refused_until_the_base_is_updated() -> None:
+    lock = ground.choose(Lock(sections={"wheels": {KEY: WHEELS}}), "mine", lambda: Shelf("sha256:1")).lock
+    with pytest.raises(BaseError, match="--update-base"):
+        ground.choose(lock, "mine", lambda: Shelf("sha256:2"))
+    updated = ground.choose(lock, "mine", lambda: Shelf("sha256:2"), update=True)
+    assert updated.lock.sections["base"]["mine"]["id"] == "sha256:2"
+    assert updated.wheels != WHEELS
+
+
+@pytest.mark.parametrize("sections", [{}, {"base": {"mine": {"image": "mine", "id": "sha256:1"}}}])
+def test_with_a_lock_that_pins_too_little_nothing_is_chosen_when_locked(sections: dict[str, object]) -> None:
+    with pytest.raises(LockError, match=r"does not pin[^$]*without --locked"):
+        ground.choose(Lock(sections=sections), "mine", lambda: Shelf("sha256:1"), locked=True)
+
+
+def test_modules_are_compiled_by_this_tools_wasmtime_where_it_is_the_images_own() -> None:
+    chosen = ground.choose(Lock(), "", nobody)
+    compiler = assemble._compiler(chosen)
+    assert compiler is not None
+    assert compiler.path == ""
+    assert compiler.target.endswith("-unknown-linux-gnu")
