@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from parigot_oci.errors import GuestError, Problem
 from parigot_oci.model import App, Declaration, Guest
@@ -44,7 +45,7 @@ def probe(guest: Guest, app: App) -> Declaration:
     known = _recall(kept)
     if known is not None:
         return known
-    first, second = (_ask(guest, app, seed) for seed in SEEDS)  # one after the other: what the first compiles is kept
+    first, second = _ask(guest, app)
     if first != second:
         differences = "; ".join(_differences(first, second))
         what = f"{guest.kind} {guest.name} declares something else in each run: {differences}"
@@ -61,40 +62,39 @@ def _key(module: Module, guest: Guest) -> str:
 
 def _recall(kept: Path) -> Declaration | None:
     try:
-        return _declaration(kept.read_text())
+        return _declaration(json.loads(kept.read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or damaged: the guest is asked again
 
 
-def _declaration(text: str) -> Declaration:
-    said = json.loads(text)
+def _declaration(said: Any) -> Declaration:
     exports = {service: tuple(sorted(methods)) for service, methods in sorted(said["exports"].items())}
     return Declaration(requires=tuple(sorted(said["requires"])), exports=exports)
 
 
-def _ask(guest: Guest, app: App, seed: int) -> Declaration:
-    seconds = app.timeouts.startup / 1000 + COMPILING
+def _ask(guest: Guest, app: App) -> tuple[Declaration, Declaration]:
+    seconds = app.timeouts.startup / 1000 * len(SEEDS) + COMPILING
     env = {"PYTHONPATH": str(folder("shim").parent), "PYTHONUTF8": "1"}
     try:
-        finished = run(
-            _command(guest, app, seed), cwd=app.root, env=env, seconds=seconds, memory=app.limits.memory + MEMORY
-        )
+        memory = app.limits.memory * len(SEEDS) + MEMORY
+        finished = run(_command(guest, app), cwd=app.root, env=env, seconds=seconds, memory=memory)
     except OutOfTimeError as late:
         raise _failed(guest, f"asking it is {late}", late.errors) from None
     if finished.code != 0:
         raise _refused(guest, finished)
     try:
-        return _declaration(finished.output)
+        first, second = json.loads(finished.output)["runs"]
+        return _declaration(first), _declaration(second)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _failed(guest, "the shim's answer makes no sense", finished.output + finished.errors) from None
 
 
-def _command(guest: Guest, app: App, seed: int) -> list[str]:
+def _command(guest: Guest, app: App) -> list[str]:
     env = [word for key, value in guest.env.items() for word in ("--env", f"{key}={value}")]
     return [
         *(sys.executable, "-P", "-m", "shim", "probe", str(guest.wasm)),
         *("--name", guest.name, "--startup-ms", str(app.timeouts.startup), "--memory", str(app.limits.memory)),
-        *("--cache", str(state(app, "cache")), "--seed", str(seed), *env, "--", *guest.args),
+        *("--cache", str(state(app, "cache")), *(f"--seed={seed}" for seed in SEEDS), *env, "--", *guest.args),
     ]
 
 

@@ -1,8 +1,9 @@
 """
 `python -m shim probe FILE.wasm --name NAME [...] [-- ARGS]`: what a guest declares up to `launch`, where it is stopped.
 
-One line of JSON on stdout: {"requires": [...], "exports": {service: [methods]}}, or {"error": ..., "hint": ...} with exit 1.
-The guest has no files, no network, a virtual clock and random numbers from `--seed`; its output goes to stderr.
+One line of JSON on stdout: {"runs": [{"requires": [...], "exports": {service: [methods]}}]}, a run for each `--seed`; or
+{"error": ..., "hint": ...} with exit 1. The guest has no files, no network, a virtual clock and random numbers from the seed;
+its output goes to stderr.
 """
 
 import argparse
@@ -111,7 +112,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--kind", default="service", choices=["service", "program"])
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--startup-ms", type=int, default=30_000)
     parser.add_argument("--memory", type=int, default=256 << 20)
     parser.add_argument("--cache", type=Path)
@@ -129,10 +130,9 @@ def main(args: list[str]) -> int:
     outcome: dict[str, object] = {}
 
     def work() -> None:
+        limits = {"startup": said.startup_ms * MS, "memory": said.memory}
         try:
-            outcome.update(
-                probe(guest, seed=said.seed, startup=said.startup_ms * MS, memory=said.memory, cache=said.cache)
-            )
+            outcome["runs"] = [probe(guest, seed=seed, cache=said.cache, **limits) for seed in said.seed or [1]]
         except NodeError as error:
             outcome.update(
                 error=str(error), hint="its output is above; what comes before launch may need nothing but args and env"
