@@ -135,3 +135,20 @@ def test_an_image_without_python_or_that_is_not_there_cannot_be_a_base(name: str
         named(f"{name}:latest", engine)
     with pytest.raises(BaseError, match=r"no image nobody/has-this[^$]*docker pull"):
         named("nobody/has-this", engine)
+
+
+@pytest.mark.engine
+def test_a_followed_log_goes_on_over_restarts_and_ends_with_the_last(base: Base, shim: Layer, name: str) -> None:
+    engine = connect()
+    built = engine.build(image.portable(Contents(name=name, node_json=b"{}"), base, shim))
+    project = name.rpartition("/")[2]
+    labels = (f"--label=com.docker.compose.project={project}", "--label=com.docker.compose.service=store")
+    command = ("-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(1)")
+    docker("run", "--detach", *labels, "--restart=on-failure:2", f"--entrypoint={base.python}", built.name, *command)
+    try:
+        containers = engine.containers(project)
+        said = b"".join(engine.stderr(containers["store"], follow=True))
+    finally:
+        docker("rm", "--force", *engine.containers(project).values())
+    assert list(containers) == ["store"]
+    assert said == b"err\n" * 3
