@@ -17,8 +17,8 @@ from parigot_oci.state import put, state
 from parigot_oci.toolchains import cargo, command, go, zig
 from parigot_oci.toolchains.seam import Job, Toolchain
 
-FORMAT = 1
-"""Of the records: a record of another format counts as none."""
+FORMAT = 2
+"""Of the records, and of how compilers are called: a record of another format counts as none."""
 
 TOOLCHAINS: Mapping[Tool, Toolchain] = {"go": go, "cargo": cargo, "zig": zig, "command": command}
 

@@ -127,15 +127,17 @@ class Member:
         """
         The next work, where there is some in `scope`: an event's number, else a call of the scope; None when there is none.
 
-        Events come first and in their order, whosever they are: a guest on another node would have had them by now, too.
+        Events come first and in their order, whosever they are, and what one guest has called stays in its order, too:
+        a guest on another node would have had them by now.
         """
         if self.ended and self.has_work(scope):
             return self.ended.popleft()
-        for call in self.waiting:
-            if call.ended or scope is None or call.belongs_to(scope):
-                self.waiting.remove(call)
-                return call
-        return None
+        wanted = next((call for call in self.waiting if scope is None or call.belongs_to(scope)), None)
+        if wanted is None:
+            return None
+        first = next(call for call in self.waiting if call is wanted or call.caller == wanted.caller)
+        self.waiting.remove(first)
+        return first
 
     def has_work(self, scope: Call | None) -> bool:
         if scope is None:

@@ -39,8 +39,7 @@ class Runner:
 
     def submit(self, member: Member, call: Call) -> None:
         if member.state in (State.RESTING, State.ENDED):
-            why = "has crashed too often and rests" if member.state is State.RESTING else "has ended"
-            call.end(Code.UNAVAILABLE, f"{call.service}: {member.name} {why}".encode(), executed=False)
+            self._unavailable(call, member)
         elif len(member.waiting) >= QUEUE:
             call.end(
                 Code.RESOURCE_EXHAUSTED, f"{call.service}: {QUEUE} calls are waiting already".encode(), executed=False
@@ -48,6 +47,10 @@ class Runner:
         else:
             member.waiting.append(call)
             self._wake(member)
+
+    def _unavailable(self, call: Call, member: Member) -> None:
+        why = "has crashed too often and rests" if member.state is State.RESTING else "has ended"
+        call.end(Code.UNAVAILABLE, f"{call.service}: {member.name} {why}".encode(), executed=False)
 
     def _wake(self, member: Member) -> None:
         if not member.queued:
@@ -160,8 +163,7 @@ class Runner:
         seconds = WITHIN // 1_000_000_000
         self._log.record(member.name, f"crashed {len(member.crashes)} times within {seconds} s: rests", level="error")
         while member.waiting:
-            text = f"{member.name} has crashed too often and rests"
-            member.waiting.popleft().end(Code.UNAVAILABLE, text.encode(), executed=False)
+            self._unavailable(member.waiting.popleft(), member)
 
         def again() -> None:
             if member.state is State.RESTING:

@@ -13,7 +13,8 @@ from parigot_oci.wasm import without_debug
 
 OLDEST = (0, 13)
 LEFTOVERS = frozenset({"zig-out"})
-FLAGS = ("-target", "wasm32-wasi", "-O2", "-Wall")
+# Zig's own stack of 16 MiB would be part of every guest's memory. It lies first, so that one MiB too traps at its end.
+FLAGS = ("-target", "wasm32-wasi", "-O2", "-Wall", "-Wl,-z,stack-size=1048576")
 
 
 def version() -> str:
