@@ -28,6 +28,9 @@ Pins = Mapping[str, Any]
 """What the lock keeps of a base: plain JSON."""
 
 _FIRST = "python3-minimal"
+_ALSO = ("libstdc++6",)
+"""protobuf's native part wants it; without, it falls back to one in Python that is many times slower."""
+
 _NOT_NEEDED = re.compile(
     r"gcc-\d+-base|media-types|libcrypt1|libdb5|libncursesw|libtinfo|libreadline|readline-common|libnsl|libtirpc|libgssapi"
     r"|libkrb5|libk5|libcom-err|libkeyutils|debconf|dpkg|tzdata|netbase|libgpm|perl|install-info"
@@ -171,7 +174,7 @@ def newest(arch: str, warn: Callable[[str], None]) -> list[debian.Package]:
 def _closure(offered: Mapping[str, debian.Package]) -> list[debian.Package]:
     first = offered.get(_FIRST)
     minimal = [name for name in first.depends if name.startswith("python3.")] if first else []
-    names = [name for each in minimal for name in (each, f"lib{each.removesuffix('-minimal')}-stdlib")]
+    names = [name for each in minimal for name in (each, f"lib{each.removesuffix('-minimal')}-stdlib", *_ALSO)]
     chosen: dict[str, debian.Package] = {}
     while names:
         name = names.pop()

@@ -17,9 +17,10 @@ from parigot_oci.image import Contents, Image
 from parigot_oci.layers import Entry, Layer, pack
 
 LOOK = (
-    "import os,sys,wasmtime,httptools,google.protobuf\n"
+    "import os,sys,wasmtime,httptools\n"
+    "from google.protobuf.internal.api_implementation import Type\n"
     "writable=[p for p in ('/', '/app', '/opt', '/usr') if os.access(p, os.W_OK)]\n"
-    "print(os.getuid(), os.getgid(), os.stat('/data').st_uid, os.getcwd(), sorted(os.listdir('.')), writable)"
+    "print(os.getuid(), os.getgid(), os.stat('/data').st_uid, os.getcwd(), sorted(os.listdir('.')), writable, Type())"
 )
 
 
@@ -104,7 +105,7 @@ def test_the_shims_image_runs_as_nobody_on_a_read_only_root_with_all_that_the_sh
     built = connect().build(image.portable(Contents(name=name, node_json=b"{}"), base, shim))
     guarded = ("--rm", "--read-only", "--cap-drop=ALL", "--network=none", "--security-opt=no-new-privileges")
     said = docker("run", *guarded, f"--entrypoint={base.python}", built.name, "-c", LOOK)
-    assert said == "65532 65532 65532 /app ['node.json'] []"
+    assert said == "65532 65532 65532 /app ['node.json'] [] upb"
 
 
 @pytest.mark.engine
