@@ -13,7 +13,7 @@ from shim import metadata
 from shim.calls import Call
 from shim.kernel import Kernel
 from shim.member import Member
-from shim.messages import NOT_EXECUTED, Code, Failure
+from shim.messages import NOT_EXECUTED, Code, Failure, Unwinding
 
 I32 = "i32"
 I64 = "i64"
@@ -34,7 +34,7 @@ class Memory(Protocol):
         """Within bounds, which the caller has checked."""
 
 
-class Served(Exception):
+class Served(Unwinding):
     """`serve` was called: main is left behind."""
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS
+from shim.messages import Unwinding
 
 GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
@@ -25,7 +26,7 @@ class State(Enum):
     ENDED = "ended"
 
 
-class Crash(Exception):
+class Crash(Unwinding):
     """A guest trapped, or was ended: `reason` in a few words, `trace` its backtrace; `interrupted`: it computed too long."""
 
     def __init__(self, reason: str, trace: str = "", *, interrupted: bool = False) -> None:
@@ -35,7 +36,7 @@ class Crash(Exception):
         self.interrupted = interrupted
 
 
-class Exit(Exception):
+class Exit(Unwinding):
     """A guest ended itself."""
 
     def __init__(self, code: int) -> None:

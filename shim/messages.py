@@ -34,7 +34,11 @@ NOT_EXECUTED = 1 << 16
 """Bit beside a status: nothing was executed, trying again is safe."""
 
 
-class Failure(Exception):
+class Unwinding(Exception):
+    """What the kernel raises through a guest's frames, on purpose."""
+
+
+class Failure(Unwinding):
     """An operation of the kernel that did not succeed: what a guest gets as a code, and a caller as an error."""
 
     def __init__(self, code: Code, text: str, *, executed: bool = True) -> None:
@@ -44,7 +48,7 @@ class Failure(Exception):
         self.executed = executed
 
 
-class NodeError(Exception):
+class NodeError(Unwinding):
     """The node cannot go on: its text says what, where and what next. The process exits 1."""
 
 

@@ -21,14 +21,18 @@ from shim.guests.module import ModuleGuest, stub
 from shim.kernel import Kernel
 from shim.logbook import Lines, Logbook, Rate
 from shim.member import Crash, Exit, Member, State
-from shim.messages import Code, Failure, NodeError
+from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.scheduler import Scheduler
 from shim.stdio import LoggedStdio
 from shim.wasi import Wasi
 
 
-class Launched(Exception):
+class Launched(Unwinding):
     """The guest has said all that it declares."""
+
+
+class TooLate(Unwinding):
+    """The time that the guest may take is over."""
 
 
 class Recorder(Kernel):
@@ -79,7 +83,7 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
     body.equip(Abi(kernel, member, body.memory), wasi)
     member.body, member.state, member.entered = body, State.STARTING, True
     # The guest's clock is virtual, and the time that it may take is not.
-    watch = threading.Timer(startup / 1e9, lambda: engine.interrupt(TimeoutError()))
+    watch = threading.Timer(startup / 1e9, lambda: engine.interrupt(TooLate()))
     watch.daemon = True
     watch.start()
     member.limit = startup
@@ -93,7 +97,7 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
         }
     except Exit as end:
         how = f"ended itself with exit code {end.code}"
-    except TimeoutError:
+    except TooLate:
         how = f"was still running after {startup // MS} ms (timeouts.startup)"
     except Crash as crash:
         reason = f"waited for more than {startup // MS} ms (timeouts.startup)" if crash.interrupted else crash.reason

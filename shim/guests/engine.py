@@ -48,6 +48,10 @@ def configuration(*, fuel: bool, triple: str) -> wasmtime.Config:
     config.consume_fuel = fuel
     config.cranelift_nan_canonicalization = fuel
     config.wasm_relaxed_simd_deterministic = True
+    # No more than guests need; several memories would be a way around the limit of one.
+    config.wasm_multi_memory = False
+    config.wasm_memory64 = False
+    config.wasm_threads = False
     # The public API lacks this one, without which the stack cannot be larger than wasmtime's default.
     grow = ctypes.CDLL(str(_ffi.filename)).wasmtime_config_async_stack_size_set
     grow.argtypes, grow.restype = [ctypes.c_void_p, ctypes.c_uint64], None
@@ -75,7 +79,7 @@ class Engine:
         self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target()))
         self.store = wasmtime.Store(self.engine)
         many = 1 << 30
-        self.store.set_limits(memory_size=memory, table_elements=1 << 20, instances=many, tables=many, memories=many)
+        self.store.set_limits(memory_size=memory, table_elements=1 << 17, instances=many, tables=many, memories=many)
         self.store.set_epoch_deadline(1)
         self.interruption: BaseException | None = None
         self._limit: int | None = None

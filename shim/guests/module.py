@@ -7,6 +7,7 @@ slot decides what a call is, so a slot can be filled anew without the guest noti
 
 import contextlib
 import ctypes
+import traceback
 from collections.abc import Callable, Mapping
 
 import wasmtime
@@ -14,7 +15,7 @@ import wasmtime
 from shim.abi import I32, I64, Abi, Import, Served
 from shim.guests.engine import Engine
 from shim.member import Crash, Member
-from shim.messages import Code, Failure, NodeError
+from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.wasi import Wasi
 
 STUB = """(module
@@ -44,7 +45,7 @@ class GuestMemory:
         self._store = engine.store
         self._memory: wasmtime.Memory | None = None
 
-    def use(self, memory: wasmtime.Memory) -> None:
+    def use(self, memory: wasmtime.Memory | None) -> None:
         """This one from now on; the dead one's pages go back to the system (its store keeps the address for ever)."""
         if self._memory is not None:
             _LIBC.madvise(self._base(), self.size(), _DONTNEED)
@@ -112,6 +113,7 @@ class ModuleGuest:
 
     def start(self, limit: int | None) -> bool:
         with self._entry(limit):
+            self.memory.use(None)
             exports = wasmtime.Instance(self._store, self._module, self._imports).exports(self._store)
             memory, main = exports["memory"], exports["_start"]
             if not isinstance(memory, wasmtime.Memory) or not isinstance(main, wasmtime.Func):
@@ -166,6 +168,11 @@ class ModuleGuest:
             raise Crash(_reason(trap), self._trace(trap), interrupted=interrupted) from None
         except wasmtime.WasmtimeError as error:
             raise Crash(str(error).splitlines()[0]) from None
+        except Unwinding:
+            raise
+        except Exception as error:
+            # An export of an odd type, or a fault of the kernel's own: either way the others go on.
+            raise Crash(f"a system call or an entry went wrong: {error!r}", traceback.format_exc()) from error
 
     def _trace(self, trap: wasmtime.Trap) -> str:
         frames = trap.frames
