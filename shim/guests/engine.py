@@ -15,7 +15,7 @@ import platform
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import wasmtime
@@ -108,6 +108,17 @@ class Engine:
         except wasmtime.WasmtimeError as error:
             raise NodeError(f"{wasm}: not a WebAssembly module: {error}") from error
         return module
+
+    def frames(self) -> Sequence[wasmtime.Frame]:
+        """The functions of guests on the stack now, innermost first: known by tripping on purpose."""
+        module = wasmtime.Module(self.engine, '(module (func (export "trip") unreachable))')
+        trip = wasmtime.Instance(self.store, module, []).exports(self.store)["trip"]
+        assert isinstance(trip, wasmtime.Func), "as written above"
+        try:
+            trip(self.store)
+        except wasmtime.Trap as trap:
+            return trap.frames[1:]
+        return ()
 
     def _kept(self, code: bytes) -> Path | None:
         if self._cache is None:

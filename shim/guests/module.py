@@ -8,7 +8,7 @@ slot decides what a call is, so a slot can be filled anew without the guest noti
 import contextlib
 import ctypes
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import wasmtime
 
@@ -28,8 +28,6 @@ STUB = """(module
     (local.get 6))))
   (return_call_indirect $slots (type $call) (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)
    (local.get 5) (local.get 6) (local.get 0))))"""
-FRAMES = 32
-"""Frames of a backtrace that are shown."""
 PARIGOT, WASI = "parigot", "wasi_snapshot_preview1"
 
 _TYPES = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
@@ -163,9 +161,11 @@ class ModuleGuest:
                 yield
         except wasmtime.Trap as trap:
             interrupted = trap.trap_code in (wasmtime.TrapCode.INTERRUPT, wasmtime.TrapCode.OUT_OF_FUEL)
+            trace = self._trace(trap)
             if interrupted and self._engine.interruption is not None:
+                self._engine.interruption.add_note(trace)
                 raise self._engine.interruption from None
-            raise Crash(_reason(trap), self._trace(trap), interrupted=interrupted) from None
+            raise Crash(_reason(trap), trace, interrupted=interrupted) from None
         except wasmtime.WasmtimeError as error:
             raise Crash(str(error).splitlines()[0]) from None
         except Unwinding:
@@ -175,11 +175,22 @@ class ModuleGuest:
             raise Crash(f"a system call or an entry went wrong: {error!r}", traceback.format_exc()) from error
 
     def _trace(self, trap: wasmtime.Trap) -> str:
-        frames = trap.frames
-        lines = [
-            f"{self._member.name}!{frame.func_name or f'function {frame.func_index}'}" for frame in frames[:FRAMES]
-        ]
-        return "\n".join(lines + ([f"and {len(frames) - FRAMES} more"] if len(frames) > FRAMES else []))
+        """The guest's own functions, innermost first: guests that wait for this entry are on the stack as well."""
+        frames = _above(trap.frames, self._engine.frames())
+        lines = [f"{self._member.name}!{frame.func_name or f'function {frame.func_index}'}" for frame in frames]
+        return "\n".join(lines)
+
+
+def _above(frames: Sequence[wasmtime.Frame], outer: Sequence[wasmtime.Frame]) -> Sequence[wasmtime.Frame]:
+    """What `frames` has above `outer`, of which its lower end may have been cut off."""
+
+    def places(of: Sequence[wasmtime.Frame]) -> list[tuple[int, int]]:
+        return [(frame.func_index, frame.module_offset) for frame in of]
+
+    for shared in range(min(len(frames), len(outer)), 0, -1):
+        if places(frames[-shared:]) == places(outer[:shared]):
+            return frames[:-shared]
+    return frames
 
 
 def _function(export: object, name: str) -> Callable[..., int]:
