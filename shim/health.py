@@ -1,120 +1,47 @@
 """
-Health: whether a node, or a service of it, is ready. Answered by a thread of its own, while guests compute.
+`python -m shim health HOST:PORT [SERVICE]` asks whether a node, or a service of it, is ready, and exits 0 or 1.
 
-`python -m shim health HOST:PORT [SERVICE]` asks, and exits 0 or 1: the health check of containers, which have no shell.
-Formats: /healthz is plain text; grpc.health.v1 (github.com/grpc/grpc/blob/master/doc/health-checking.md) by Connect.
+The health check of containers, which have no shell. Each of them runs it several times a second while it starts: so
+this file imports next to nothing, and speaks the few lines of HTTP/1.0 itself.
 """
 
-import http.client
-import json
+import socket
 import sys
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
-from shim import connect
-from shim.messages import Code, NodeError
-
-PATH = "/grpc.health.v1.Health/Check"
-BODY = 4_096
-"""Bytes of a question."""
-_SERVING, _NOT_SERVING = 1, 2
-
-Answer = tuple[int, str, bytes]
-
-
-def answer(
-    path: str,
-    kind: str,
-    is_healthy: Callable[[], str],
-    serves: Callable[[str], bool | None],
-    body: bytes = b"",
-) -> Answer | None:
-    """
-    The response to a question about health: HTTP status, content type, body. None when the path is no such question.
-
-    `is_healthy` gives "" or why the node is not; `serves` a service's state, None when it is unknown here.
-    """
-    if path == "/healthz":
-        why = is_healthy()
-        return (503, "text/plain", f"{why}\n".encode()) if why else (200, "text/plain", b"ok\n")
-    if path != PATH:
-        return None
-    is_json = kind.startswith(connect.JSON)
-    try:
-        service = (
-            json.loads(body or b"{}").get("service", "")
-            if is_json
-            else body[3 if body[1:2] >= b"\x80" else 2 :].decode()
-        )
-    except (ValueError, AttributeError):
-        return 400, connect.JSON, connect.error_body(Code.INVALID_ARGUMENT, "not a HealthCheckRequest")
-    state = serves(service) if service else is_healthy() == ""
-    if state is None:
-        return 404, connect.JSON, connect.error_body(Code.NOT_FOUND, f"no service {service} here")
-    if is_json:
-        return 200, connect.JSON, json.dumps({"status": "SERVING" if state else "NOT_SERVING"}).encode()
-    return 200, connect.PROTO, bytes([8, _SERVING if state else _NOT_SERVING])
-
-
-def serve(address: tuple[str, int], is_healthy: Callable[[], str], serves: Callable[[str], bool | None]) -> None:
-    """Answers from now on, at an address of its own, until the process ends. Raises NodeError: it cannot listen there."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            self._answer(b"")
-
-        def do_POST(self) -> None:
-            length = self.headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > BODY:
-                self.send_error(413)
-                return
-            self._answer(self.rfile.read(int(length)))
-
-        def _answer(self, body: bytes) -> None:
-            found = answer(self.path, self.headers.get("content-type", ""), is_healthy, serves, body)
-            status, kind, content = found or (404, "text/plain", b"/healthz and grpc.health.v1.Health/Check alone\n")
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Not a record of the app's log."""
-
-    class Listener(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A peer that went away in the middle is no news."""
-
-    try:
-        server = Listener(address, Handler)
-    except OSError as error:
-        raise NodeError(f"cannot listen at {address[0]}:{address[1]}: {error.strerror}: end what uses it") from error
-    Thread(target=server.serve_forever, name="health", daemon=True).start()
+LIMIT = 2.0
+"""Seconds that an answer may take."""
+_BODY = 4_096
 
 
 def ask(address: str, service: str = "") -> str:
-    """ "" when the node at HOST:PORT (or the service on it) is ready, else why not. Waits two seconds at most."""
+    """ "" when the node at HOST:PORT (or the service on it) is ready, else why not."""
+    host, _, port = address.rpartition(":")
     try:
-        connection = http.client.HTTPConnection(address, timeout=2)
-        if service:
-            connection.request("POST", PATH, json.dumps({"service": service}), {"content-type": connect.JSON})
-        else:
-            connection.request("GET", "/healthz")
-        response = connection.getresponse()
-        text = response.read(BODY).decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException) as error:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=LIMIT) as connection:
+            connection.sendall(_question(service))
+            status, _, text = _all(connection).partition(b"\r\n\r\n")
+    except (OSError, ValueError) as error:
         return f"{address} does not answer: {error}"
-    ready = response.status == 200 and "NOT_SERVING" not in text
-    return "" if ready else text
+    ready = status.split(b" ")[1:2] == [b"200"] and b"NOT_SERVING" not in text
+    return "" if ready else text.decode("utf-8", "replace").strip() or f"{address} does not answer"
+
+
+def _question(service: str) -> bytes:
+    if not service:
+        return b"GET /healthz HTTP/1.0\r\n\r\n"
+    body = f'{{"service":"{service}"}}'.encode()
+    head = (
+        f"POST /grpc.health.v1.Health/Check HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def _all(connection: socket.socket) -> bytes:
+    """What is sent until the other side closes, of which the first bytes matter."""
+    got = b""
+    while len(got) < _BODY and (piece := connection.recv(_BODY)):
+        got += piece
+    return got
 
 
 def main(args: list[str]) -> int:

@@ -1,8 +1,8 @@
 """
 Runs one node: reads node.json, starts its guests in order, serves, and ends as the app's rules say.
 
-Guests and sockets have a thread of their own, with a deep stack; the main thread waits for signals. The exit code is the
-program's, 0 for services that were stopped, 1 when the start was aborted or the program's node was lost.
+Guests and sockets have a thread of their own, with a deep stack; the main thread waits for signals. The exit code is
+the program's, 0 for services that were stopped, 1 when the start was aborted or the program's node was lost.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from shim import config, health
+from shim import config, vitals
 from shim.abi import Abi
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
@@ -189,7 +189,7 @@ class Host:
     def _listen(self) -> None:
         """Everything that can be taken by another process is taken before a guest runs."""
         if self.node.health is not None:
-            health.serve(self.node.health, self._why_unhealthy, self._serves)
+            vitals.serve(self.node.health, self._why_unhealthy, self._serves)
         transcoder = Transcoder(self.node.descriptors if self.node.listen or self.node.ports else None)
         if self.node.goodbye is not None:
             self._ending = Ending(self._kernel, self._network, self.node.goodbye)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from shim import connect, health
+from shim import connect, vitals
 from shim.config import Port
 from shim.kernel import Kernel
 from shim.messages import Code, Failure
@@ -33,7 +33,7 @@ class Outside:
             raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {method}", executed=False)
 
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:
-        answer = health.answer(path, headers.get("content-type", ""), self._is_healthy, self._serves, body)
+        answer = vitals.answer(path, headers.get("content-type", ""), self._is_healthy, self._serves, body)
         if answer is not None:
             respond(*answer)
         return answer is not None

@@ -36,8 +36,8 @@ LAYERS = {
     "shim": """
         __main__
         host
-        probe compile ingress ending
-        health server
+        probe compile health ingress ending
+        vitals server
         guests transports services
         runner wasi
         abi
@@ -69,7 +69,7 @@ HOMES = {
     "httptools": {"shim.server", "shim.transports.remote"},
     "wasmtime": {"shim.guests.*"},
     # Parts of the standard library that reach the world, in the shim.
-    "socket": {"shim.loop", "shim.server", "shim.transports.remote"},
+    "socket": {"shim.health", "shim.loop", "shim.server", "shim.transports.remote"},
     "ssl": {"shim.server", "shim.transports.remote"},
     "ctypes": {"shim.guests.*"},
     "sqlite3": {"shim.services.*"},

@@ -213,7 +213,7 @@ class Engine:
 
 
 def _uncompressed(tar: tarfile.TarFile, name: str) -> Layer:
-    scratch = cache_folder() / "layers" / f".saving-{name.replace('/', '-')}"
+    scratch = cache_folder() / "layers" / f".saving-{os.getpid()}"
     with tempfile.NamedTemporaryFile() as raw:
         raw.write(cast(Any, tar.extractfile(name)).read())
         raw.flush()
