@@ -126,8 +126,7 @@ def _place(layers: list[Layer], root: Path) -> None:
 def _configure(to: Daemon, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Other entries stay as they are; the daemon is told, if one runs."""
     config = _read(to.config)
-    runtimes = change(config.get("runtimes", {}))
-    new = {**config, "runtimes": runtimes} if runtimes else {k: v for k, v in config.items() if k != "runtimes"}
+    new = {**config, "runtimes": change(config.get("runtimes", {}))}  # without the key the daemon would change nothing
     if new != config:
         with replacing(to.config) as out:
             out.write((json.dumps(new, indent=2) + "\n").encode())

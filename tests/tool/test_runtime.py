@@ -162,11 +162,12 @@ def registered(base: Base, shim: Layer, tmp_path: Path) -> Iterator[str]:
         yield name
     finally:
         runtime.uninstall(prefix, to, name=name)
+        wait_for(name, there=False)
 
 
-def wait_for(name: str) -> None:
+def wait_for(name: str, *, there: bool = True) -> None:
     deadline = time.monotonic() + 10
-    while name not in connect().runtimes():
+    while (name in connect().runtimes()) != there:
         assert time.monotonic() < deadline, "the engine did not read its configuration"
         time.sleep(0.05)
 
