@@ -129,7 +129,8 @@ class Engine:
                     Problem(what=f"the engine has no image {image}", hint=f"docker pull {image}")
                 ) from error
             raise
-        python, version, libc = self._python(image)
+        with _speaking(f"cannot run {image}"):
+            python, version, libc = self._python(image)
         env = dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [])
         return Named(
             id=found["Id"],
@@ -151,13 +152,18 @@ class Engine:
 
     def _python(self, image: str) -> tuple[str, str, str]:
         """Path, version and C library of an image's python3, as it says itself; empty where it has none."""
-        with suppress(DockerException, ValueError):
-            said = self.client.containers.run(
-                image, ["-c", _ASK_PYTHON], entrypoint="python3", network_mode="none", remove=True, read_only=True
-            )
-            python, version, libc = json.loads(said)
+        container = self.client.containers.create(
+            image, ["-c", _ASK_PYTHON], entrypoint="python3", network_mode="none", read_only=True
+        )
+        try:
+            container.start()
+            container.wait(timeout=WAIT)
+            python, version, libc = json.loads(container.logs(stdout=True, stderr=False))
             return python, version, libc
-        return "", "", "glibc"
+        except (DockerException, ValueError):  # no python3 to start, or one that is too old to understand the question
+            return "", "", "glibc"
+        finally:
+            container.remove(force=True)
 
     def _layers(self, image: str, digests: Sequence[str]) -> tuple[Layer, ...]:
         found = [layer for layer in map(kept, digests) if layer]

@@ -134,6 +134,7 @@ def test_an_image_without_python_or_that_is_not_there_cannot_be_a_base(name: str
     engine.build(small(name))
     with pytest.raises(BaseError, match="no python3"):
         named(f"{name}:latest", engine)
+    assert docker("ps", "--all", "--quiet", "--filter", f"ancestor={name}:latest") == ""
     with pytest.raises(BaseError, match=r"no image nobody/has-this[^$]*docker pull"):
         named("nobody/has-this", engine)
 
