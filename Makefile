@@ -13,7 +13,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 demo: $(READY) ## a record store as one process, and where Docker is, in one container and in five
-	@$(BIN)/python examples/demo.py
+	@BASE="$(BASE)" $(BIN)/python examples/demo.py
 
 test: $(READY) ## all tests; without a Docker Engine it says which it left out (TESTS="-k graph": some of them)
 	@$(BIN)/python -m pytest $(TESTS)

@@ -34,8 +34,16 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 EDITED = Path("examples/vinyl/catalogue/main.go")
 
 
+UNAVAILABLE = 69
+"""The tool's exit code where the engine, or what images stand on, cannot be had."""
+
+
 class DemoError(Exception):
     """A command that did not do what it should."""
+
+
+class NoContainersError(DemoError):
+    """Nothing wrong with the app: this machine cannot make images, or run them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +57,15 @@ class Outcome:
 
 def main() -> int:
     began = time.monotonic()
-    if missing := engine_problem():
+    missing = ""
+    try:
+        ask_engine()
+        outcomes, order = everywhere()
+    except NoContainersError as error:
+        missing = str(error)
         aloud("check")
         single, order = one_process()
         outcomes = [single]
-    else:
-        outcomes, order = everywhere()
     return last_screen(outcomes, order, missing, time.monotonic() - began)
 
 
@@ -96,7 +107,14 @@ def deployments(*modes: str) -> Iterator[list[str]]:
 
 
 def make(mode: str) -> None:
-    aloud("build", "--mode", mode)
+    base = ("--base", os.environ["BASE"]) if os.environ.get("BASE") else ()
+    try:
+        aloud("build", "--mode", mode, *base)
+    except NoContainersError as error:
+        if "--update-base" not in str(error):
+            raise
+        step("the packages that parigot.lock pins are gone from the mirror: taking those of today")
+        aloud("build", "--mode", mode, *base, "--update-base")
     content: dict[str, Any] = yaml.safe_load((APP / "compose.yaml").read_text())
     for service in content["services"].values():
         service.pop("ports", None)
@@ -106,13 +124,12 @@ def make(mode: str) -> None:
 def deploy(mode: str) -> Outcome:
     step(f"docker compose up ({mode})")
     compose(mode, "up", "--no-color")
-    every = compose(mode, "ps", "--all", "--quiet").stdout.split()
-    program = compose(mode, "ps", "--all", "--quiet", PROGRAM).stdout.decode().strip()
-    state = command("docker", "inspect", "--format", "{{.State.ExitCode}}", program)
-    logs = command("docker", "logs", program)
+    every = [json.loads(line) for line in compose(mode, "ps", "--all", "--format", "json").stdout.splitlines()]
+    (program,) = (each for each in every if each["Service"] == PROGRAM)
+    logs = command("docker", "logs", program["ID"])
     number = NUMBERS[len(every)] if len(every) < len(NUMBERS) else str(len(every))
     where = f"{number} container" + "s" * (len(every) > 1)
-    return Outcome(where=where, stdout=logs.stdout, code=int(state.stdout))
+    return Outcome(where=where, stdout=logs.stdout, code=program["ExitCode"])
 
 
 def take_down(mode: str) -> None:
@@ -128,16 +145,14 @@ def project_file(mode: str) -> Path:
     return WORK / f"{mode}.yaml"
 
 
-def engine_problem() -> str:
-    """Why containers are left out; "" where an engine answers."""
+def ask_engine() -> None:
+    """Raises NoContainersError where no engine with compose answers."""
     if shutil.which("docker") is None:
-        return "there is no `docker` here"
-    for words in (("docker", "version"), ("docker", "compose", "version")):
-        try:
-            command(*words, seconds=10)
-        except DemoError as error:
-            return str(error).strip().splitlines()[-1]
-    return ""
+        raise NoContainersError("there is no `docker` here.")
+    try:
+        command("docker", "compose", "ls", "--quiet", seconds=10)
+    except DemoError as error:
+        raise NoContainersError(str(error)) from error
 
 
 def command(*words: str, accept: bool = False, seconds: float = SECONDS) -> "subprocess.CompletedProcess[bytes]":
@@ -170,7 +185,8 @@ def aloud(*words: str) -> None:
         code = process.wait()
         limit.cancel()
     if code:
-        raise DemoError(f"`parigot-oci {' '.join(words)}` ended with {code}:\n{''.join(said)}")
+        kind = NoContainersError if code == UNAVAILABLE else DemoError
+        raise kind(f"`parigot-oci {' '.join(words)}` ended with {code}:\n{''.join(said)}")
 
 
 def step(what: str) -> None:
@@ -198,9 +214,10 @@ def alike(outcomes: Sequence[Outcome]) -> bool:
 
 def without_engine(missing: str) -> str:
     return (
-        f"\nThe containers were left out: {missing}\n"
-        "For one container and five you need a Docker Engine with compose: https://docs.docker.com/engine/install/,\n"
-        "then start it (sudo systemctl start docker), be allowed to use it, and type  make demo  again."
+        f"\nTHE CONTAINERS WERE LEFT OUT. {missing.strip()}\n\n"
+        "For one container and five you need a Docker Engine with compose (https://docs.docker.com/engine/install/) that is\n"
+        "started (sudo systemctl start docker) and that you may use; then type  make demo  again. Where no Debian packages\n"
+        "can be had, name an image with Python for the containers to stand on:  make demo BASE=python:3.13-slim"
     )
 
 
