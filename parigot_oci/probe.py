@@ -102,7 +102,8 @@ def _refused(guest: Guest, finished: Finished) -> GuestError:
     """The shim says on stdout what is wrong; when it does not, it was ended itself."""
     try:
         said = json.loads(finished.output)
-        return _failed(guest, said["error"], finished.errors, said.get("hint", ""))
+        what = said["error"].removeprefix(f"{guest.name}: ").removeprefix(f"{guest.wasm}: ")
+        return _failed(guest, what, finished.errors, said.get("hint", ""))
     except (ValueError, KeyError, TypeError, AttributeError):
         how = f"was ended by signal {-finished.code}" if finished.code < 0 else f"ended with {finished.code}"
         return _failed(guest, f"the process that asked it {how}", finished.output + finished.errors)

@@ -1,6 +1,7 @@
 """Reads node.json: what this process is to run. The format is schemas/node.schema.json."""
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,21 @@ class Node:
     message: int = 16 << 20
     memory: int = 256 << 20
     log_format: str = "logfmt"
+
+    def needed_by(self, name: str) -> tuple[str, ...]:
+        """The shortest way to a guest, from one that nobody here requires: client, shop, store. At least itself."""
+        ways: deque[tuple[str, ...]] = deque([(name,)])
+        seen = {name}
+        way: tuple[str, ...] = (name,)
+        while ways:  # it ends without a break in a circle alone, which only a node.json written by hand can have
+            way = ways.popleft()
+            exports = {service for guest in self.guests if guest.name == way[0] for service in guest.exports}
+            callers = [guest.name for guest in self.guests if guest.requires & exports]
+            if not callers:
+                break
+            ways.extend((caller, *way) for caller in callers if caller not in seen)
+            seen.update(callers)
+        return way
 
 
 def load(path: Path) -> Node:

@@ -73,7 +73,7 @@ class Host:
         try:
             self.code = self._live()
         except NodeError as error:
-            self._log.record(self.node.name, str(error), level="error")
+            self._report(error)
             self.code = 1
             self._wind_down(tell=any(member.spec.is_program for member in self._members))
         except Stopped as stopped:
@@ -91,17 +91,31 @@ class Host:
             self._log.record(name, "ready")
         services = [member for member in self._members if not member.spec.is_program]
         for member in services:
-            self._runner.start(member)
+            self._start(member)
         for port in self.node.ports:
             self._log.record("ingress", "listening", fields={"port": port.port})
         programs = [member for member in self._members if member.spec.is_program]
         if programs:
-            code = self._runner.start(programs[0])
+            code = self._start(programs[0])
         else:
             self._kernel.drive(lambda: self._ending is not None and self._ending.over, None)
             code = 1 if self._ending is not None and self._ending.lost else 0
         self._wind_down(tell=True)
         return code
+
+    def _start(self, member: Member) -> int:
+        try:
+            return self._runner.start(member)
+        except NodeError as error:
+            error.about = error.about or member.name
+            raise
+
+    def _report(self, error: NodeError) -> None:
+        """Why the node cannot go on; of a guest also where in it, and who needed it."""
+        way = self.node.needed_by(error.about)
+        fields = {"backtrace": error.backtrace, "needed": " → ".join(way) if len(way) > 1 else ""}
+        told = {key: value for key, value in fields.items() if value}
+        self._log.record(error.about or self.node.name, str(error), level="error", fields=told)
 
     def _wind_down(self, *, tell: bool) -> None:
         """Guests stop in reverse start order; then those that this node requires are told."""

@@ -18,6 +18,8 @@ from shim.scheduler import Scheduler
 
 EVENTS = 65_536
 """Open events of one guest."""
+TOLD = 256
+"""Refusals of one guest that are told in the log."""
 AGAIN = 50 * MS
 """Between two looks at whether a required service is ready."""
 _LOCK = "`parigot-oci check` brings the lock up to date"
@@ -134,7 +136,8 @@ class Kernel:
     def locate(self, member: Member, service: str) -> int:
         self._launched(member, f"locate {service}")
         if service not in member.requires:
-            raise Failure(Code.FAILED_PRECONDITION, f"locate {service}: {member.name} did not require it")
+            text = f"locate {service}: {member.name} did not require it, and has to before launch"
+            raise self._told(member, Failure(Code.FAILED_PRECONDITION, text))
         if service not in member.handles:
             member.handles.append(service)
             member.body.occupy(len(member.handles) - 1)
@@ -145,7 +148,8 @@ class Kernel:
         service = self._service(member, handle)
         methods = self._target(service).methods
         if name not in methods:
-            raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {name}")
+            text = f"{service} has no method {name}: it has {', '.join(methods)}"
+            raise self._told(member, Failure(Code.UNIMPLEMENTED, text))
         number = methods.index(name)
         member.resolved.add((handle, number))
         return number
@@ -299,7 +303,8 @@ class Kernel:
         self.calling(member)
         service = self._service(member, handle)
         if size > self.node.message:
-            raise Failure(Code.RESOURCE_EXHAUSTED, self.too_large(f"request to {service}", size), executed=False)
+            failure = Failure(Code.RESOURCE_EXHAUSTED, self.too_large(f"request to {service}", size), executed=False)
+            raise self._told(member, failure)
 
     def check_reply(self, member: Member, number: int, size: int) -> None:
         """A reply that is too large ends the call. Raises Failure: RESOURCE_EXHAUSTED."""
@@ -313,6 +318,21 @@ class Kernel:
         return f"{what} has {size} bytes, over limits.message of {self.node.message}"
 
     # --- shared ------------------------------------------------------------------------------------------------------
+
+    def _told(self, member: Member, failure: Failure) -> Failure:
+        """The same failure, in the log as well, for guests do not always say what they were refused; each text once."""
+        if failure.text not in member.told and len(member.told) < TOLD:
+            member.told.add(failure.text)
+            work = member.current
+            self.logbook.record(
+                member.name,
+                failure.text,
+                level="warn",
+                call=work.id if work else "",
+                parent=work.parent_id if work else "",
+                fields={"code": failure.code.name},
+            )
+        return failure
 
     def calling(self, member: Member) -> None:
         """Raises Failure: FAILED_PRECONDITION before launch."""

@@ -94,6 +94,8 @@ class Member:
         self.limit: int | None = None
         """When the entry that is running has to be over, on the node's clock."""
         self.queued = False
+        self.told: set[str] = set()
+        """What it was refused, as the log has it."""
         self.state = State.NEW
         self.reset()
 

@@ -49,7 +49,16 @@ class Failure(Unwinding):
 
 
 class NodeError(Unwinding):
-    """The node cannot go on: its text says what, where and what next. The process exits 1."""
+    """
+    The node cannot go on: its text says what, where and what next. The process exits 1.
+
+    `about`: the guest whose fault it is; `backtrace`: where in it.
+    """
+
+    def __init__(self, text: str, *, about: str = "", backtrace: str = "") -> None:
+        super().__init__(text)
+        self.about = about
+        self.backtrace = backtrace
 
 
 class Refused(NodeError):

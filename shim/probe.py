@@ -26,6 +26,10 @@ from shim.scheduler import Scheduler
 from shim.stdio import LoggedStdio
 from shim.wasi import Wasi
 
+NEEDS = "Before launch a guest may need nothing but its args and env, as the manifest has them."
+LATE = f"If it only needs longer, raise timeouts.startup. {NEEDS}"
+RETURNED = "A guest calls launch once it has declared what it requires and exports: see schemas/abi.md."
+
 
 class Launched(Unwinding):
     """The guest has said all that it declares."""
@@ -35,17 +39,22 @@ class TooLate(Unwinding):
     """The time that the guest may take is over."""
 
 
+class NotLaunchedError(NodeError):
+    """The guest did not get to launch: why, and what to do."""
+
+    def __init__(self, how: str, hint: str, backtrace: str = "") -> None:
+        where = "".join(f"\n  at {function}" for function in backtrace.splitlines())
+        super().__init__(f"did not reach launch: it {how}{where}")
+        self.hint = hint
+
+
 class Recorder(Kernel):
     """A kernel that believes what a guest declares, and goes no further than `launch`."""
 
     def require(self, member: Member, service: str) -> None:
-        if service in member.exports:
-            raise NodeError(f"{member.name} requires {service}, which it exports itself")
         member.requires.add(service)
 
     def export(self, member: Member, service: str) -> int:
-        if service in member.requires:
-            raise NodeError(f"{member.name} exports {service}, which it requires itself")
         if service in member.exports:
             raise Failure(Code.ALREADY_EXISTS, f"{service} is exported already")
         member.exports.append(service)
@@ -87,25 +96,26 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
     watch.daemon = True
     watch.start()
     member.limit = startup
+    late = f"after {startup // MS} ms (timeouts.startup)"
     try:
         body.start(None)
-        how = "returned from main"
+        raise NotLaunchedError("returned from main", RETURNED)
     except Launched:
         return {
             "requires": sorted(member.requires),
             "exports": {service: sorted(member.bound[service]) for service in sorted(member.exports)},
         }
     except Exit as end:
-        how = f"ended itself with exit code {end.code}"
-    except TooLate:
-        how = f"was still running after {startup // MS} ms (timeouts.startup)"
+        raise NotLaunchedError(f"ended itself with exit code {end.code}", NEEDS) from end
+    except TooLate as interrupted:
+        where = "\n".join(getattr(interrupted, "__notes__", ()))
+        raise NotLaunchedError(f"was still running {late}", LATE, where) from interrupted
     except Crash as crash:
-        reason = f"waited for more than {startup // MS} ms (timeouts.startup)" if crash.interrupted else crash.reason
-        how = f"crashed: {reason}" + (f"\n{crash.trace}" if crash.trace else "")
+        how, hint = (f"was still waiting {late}", LATE) if crash.interrupted else (f"crashed: {crash.reason}", NEEDS)
+        raise NotLaunchedError(how, hint, crash.trace) from crash
     finally:
         watch.cancel()
         stdio.close()
-    raise NodeError(f"{guest.name} did not reach launch: it {how}")
 
 
 def main(args: list[str]) -> int:
@@ -138,9 +148,7 @@ def main(args: list[str]) -> int:
         try:
             outcome["runs"] = [probe(guest, seed=seed, cache=said.cache, **limits) for seed in said.seed or [1]]
         except NodeError as error:
-            outcome.update(
-                error=str(error), hint="its output is above; what comes before launch may need nothing but args and env"
-            )
+            outcome.update(error=str(error), hint=error.hint if isinstance(error, NotLaunchedError) else "")
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

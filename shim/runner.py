@@ -176,7 +176,7 @@ class Runner:
         try:
             self.start(member)
         except NodeError as error:  # the app goes on without it
-            self._crashed(member, Crash(f"could not be restarted: {error}"))
+            self._crashed(member, Crash(f"could not be restarted: {error}", error.backtrace))
         else:
             self._log.record(member.name, "restarted", level="warn", fields={"crashes": len(member.crashes)})
 
@@ -220,11 +220,11 @@ class Runner:
             raise NodeError(f"program {member.name} ended with exit code 0 before launch: it must call launch")
         if launched:
             raise NodeError(
-                f"service {member.name} is not ready: it ended with exit code {code} between launch and serve; its output is in "
-                "the log above"
+                f"service {member.name} is not ready: it ended with exit code {code} between launch and serve, as when its "
+                "Ready says no; what it says of it is in the log above"
             )
         raise NodeError(
-            f"service {member.name} ended with exit code {code} before launch; its output is in the log above"
+            f"service {member.name} ended with exit code {code} before launch; what it says of it is in the log above"
         )
 
     def _never_ready(self, member: Member, crash: Crash) -> int:
@@ -238,13 +238,9 @@ class Runner:
         member.state = State.ENDED
         where = "between launch and serve" if launched else "before launch"
         limit = self._kernel.node.startup // MS
-        how = (
-            f"was still running after {limit} ms (timeouts.startup)"
-            if crash.interrupted
-            else f"crashed: {crash.reason}"
-        )
-        trace = f"\n{crash.trace}" if crash.trace else ""
-        raise NodeError(f"{member.spec.kind} {member.name} {how} {where}{trace}")
+        late = f"was still running after {limit} ms (timeouts.startup) {where}; give it longer, or see what keeps it"
+        how = late if crash.interrupted else f"crashed: {crash.reason} {where}"
+        raise NodeError(f"{member.spec.kind} {member.name} {how}", backtrace=crash.trace)
 
     def stop(self) -> None:
         """Services stop in reverse start order, each with a last entry of a second at most."""

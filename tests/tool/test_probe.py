@@ -46,7 +46,7 @@ def test_a_guest_that_declares_something_else_each_time_is_refused_with_the_diff
 
 def test_a_guest_that_exits_before_launch_is_refused_with_its_last_words(tmp_path: Path) -> None:
     text = refusal(tmp_path, "exit")
-    assert "service it: it did not reach launch: it ended itself with exit code 3" in text
+    assert "service it: did not reach launch: it ended itself with exit code 3" in text
     assert "no more" in text
 
 
@@ -55,7 +55,7 @@ def test_a_guest_that_returns_before_launch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_traps_before_launch_is_refused(tmp_path: Path) -> None:
-    assert "service it: it did not reach launch: it crashed" in refusal(tmp_path, "trap")
+    assert "service it: did not reach launch: it crashed" in refusal(tmp_path, "trap")
 
 
 @pytest.mark.parametrize("way", ["loop", "sleep"])
