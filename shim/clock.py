@@ -111,6 +111,10 @@ class LogicalClock:
             self._step()
         return f"{self._micros:016x}.{self._count:04x}", wall
 
+    def read(self) -> str:
+        """The latest reading, for any thread: whoever sees it comes after all records so far."""
+        return f"{self._micros:016x}.{self._count:04x}"
+
     def see(self, text: str) -> None:
         """Another node's reading has come in; one that is no reading is left alone."""
         head, _, tail = text.partition(".")

@@ -203,7 +203,7 @@ class Host:
     def _listen(self) -> None:
         """Everything that can be taken by another process is taken before a guest runs."""
         if self.node.health is not None:
-            vitals.serve(self.node.health, self._why_unhealthy, self._serves)
+            vitals.serve(self.node.health, self._why_unhealthy, self._serves, self._log.clock.read)
         transcoder = Transcoder(self.node.descriptors if self.node.listen or self.node.ports else None)
         if self.node.goodbye is not None:
             self._ending = Ending(self._kernel, self._network, self.node.goodbye)

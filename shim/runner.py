@@ -205,8 +205,8 @@ class Runner:
             member.entered, self.entry = False, outer
         if not serves:
             return self._ended(member, 0)
+        self._log.record(member.name, "ready")  # before anybody may act on it
         member.state = State.SERVING
-        self._log.record(member.name, "ready")
         self._wake(member)
         return 0
 

@@ -185,6 +185,8 @@ class Exchange:
     def _begin(self, request: Request) -> None:
         headers = dict(request.headers)
         path = request.url.decode("latin-1").partition("?")[0]
+        if self._server.door.trusted:
+            self._server.kernel.logbook.clock.see(headers.get(connect.CLOCK, ""))
         if self._server.door.special(path, headers, bytes(request.body), self._respond):
             return
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -213,8 +215,6 @@ class Exchange:
         body = connect.decompress(bytes(self._request.body), headers.get("content-encoding", ""), limit)
         if kind == connect.JSON:
             body = self._server.transcoder.to_proto(service, method, body)
-        if door.trusted:
-            kernel.logbook.clock.see(headers.get(connect.CLOCK, ""))
         call = Call(
             id=(headers.get(connect.CALL) if door.trusted else None) or kernel.root_id(),
             service=service,

@@ -54,9 +54,16 @@ def answer(
     return 200, connect.PROTO, bytes([8, _SERVING if state else _NOT_SERVING])
 
 
-def serve(address: tuple[str, int], is_healthy: Callable[[], str], serves: Callable[[str], bool | None]) -> None:
+def serve(
+    address: tuple[str, int],
+    is_healthy: Callable[[], str],
+    serves: Callable[[str], bool | None],
+    clock: Callable[[], str],
+) -> None:
     """
     Answers from now on, at an address of its own, until the process ends. Raises NodeError: it cannot listen there.
+
+    Every answer carries a reading of the logical `clock`: what a node does because another is ready comes after that.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,6 +86,7 @@ def serve(address: tuple[str, int], is_healthy: Callable[[], str], serves: Calla
             status, kind, content = found or (404, "text/plain", b"/healthz and grpc.health.v1.Health/Check alone\n")
             self.send_response(status)
             self.send_header("content-type", kind)
+            self.send_header(connect.CLOCK, clock())
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
