@@ -1,0 +1,72 @@
+"""An app as one process, in one container and in many: the same output, the same exit code, the same .wasm files."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.conftest import MakeExample
+from tests.e2e.deployment import EXAMPLES, Deployment, Finished
+
+PROGRAMS = {"hello": "hello", "vinyl": "client", "detective": "detective"}
+WAYS = {"split": (), "monolith": ("--mode", "monolith")}
+WASM = ("--containers", "wasm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a bare `docker compose up` left behind, and what `run` said of the same app."""
+
+    app: Deployment
+    program: str
+    mode: str
+    run: Finished
+    up: Finished
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        *((example, mode, ()) for example in PROGRAMS for mode in WAYS),
+        *((example, mode, WASM) for example in ("hello", "vinyl") for mode in WAYS),
+    ],
+    ids=lambda param: "-".join((*param[:2], *param[2][1:])),
+)
+def outcome(request: pytest.FixtureRequest, example: MakeExample) -> Iterator[Outcome]:
+    name, mode, containers = request.param
+    app = example(name)
+    if containers:
+        assert app.tool("runtime", "status").returncode == 0 or app.tool("runtime", "install").returncode == 0
+    app.build(*WAYS[mode], *containers)
+    run = app.tool("run")
+    yield Outcome(app=app, program=PROGRAMS[name], mode=mode, run=run, up=app.compose("up"))
+    app.remove()
+
+
+def test_up_comes_back_by_itself_and_the_program_says_what_it_says_under_run(outcome: Outcome) -> None:
+    assert outcome.up.returncode == 0, outcome.up.stderr
+    assert outcome.run.stdout == (EXAMPLES / outcome.app.name.rpartition("-")[0] / "expected" / "stdout").read_text()
+    assert outcome.app.stdout(outcome.program) == outcome.run.stdout
+
+
+def test_the_programs_container_has_its_name_and_exit_code_and_all_others_end_with_0(outcome: Outcome) -> None:
+    exits = outcome.app.exits()
+    assert exits.pop(outcome.program) == outcome.run.returncode
+    assert set(exits.values()) <= {0}
+    assert bool(exits) == (outcome.mode == "split")
+
+
+def test_the_containers_hold_the_very_wasm_files_that_were_built(outcome: Outcome) -> None:
+    files = (outcome.app.folder / "build").glob("*.wasm")
+    assert outcome.app.modules() == {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.parametrize("mode", WAYS)
+def test_up_returns_the_exit_code_of_the_program_that_it_is_asked_for(example: MakeExample, mode: str) -> None:
+    app = example("hello")
+    app.edit("parigot.yaml", "build: {zig: ./hello}\n", 'build: {zig: ./hello}\n    args: ["--exit", "3"]\n')
+    app.build(*WAYS[mode])
+    assert app.tool("run").returncode == 3
+    assert app.compose("up", "--exit-code-from", "hello").returncode == 3
+    assert app.exits()["hello"] == 3
