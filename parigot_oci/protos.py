@@ -30,6 +30,7 @@ from parigot_oci.state import put, state
 
 PROTOC_SECONDS = 60
 _IMPORT = re.compile(rb"""\bimport\s+(?:\w+\s+)?["']([^"']+)["']""")
+_IMPORTED = re.compile(r'Import "(.+)" was not found or had errors\.')
 _ERROR = re.compile(r"(?P<file>[^:\n]+\.proto):(?:(?P<line>\d+):(?:\d+:)?)? (?P<what>.+)")
 
 
@@ -185,10 +186,13 @@ def _errors(app: App, files: _Files, text: str) -> Iterator[Problem]:
     """protoc's own words; what it says without a line is about the whole."""
     for line in dict.fromkeys(text.splitlines()):
         if match := _ERROR.fullmatch(line):
-            if "warning:" in match["what"] or "had errors." in match["what"]:
-                continue
-            file = files.all.get(match["file"], match["file"])
-            yield Problem(what=match["what"], file=str(file), line=int(match["line"] or 0))
+            file, what = files.all.get(match["file"], match["file"]), match["what"]
+            missing = _IMPORTED.match(what)
+            absent = what == "File not found." and not match["line"]
+            if "warning:" in what or absent or (missing and missing[1] in files.all):
+                continue  # what is wrong with an imported file is said of that file, or of the import
+            hint = "Imports are looked up below the folders of `protos`." if missing else ""
+            yield Problem(what=what, file=str(file), line=int(match["line"] or 0), hint=hint)
         elif line.strip():
             yield Problem(what=f"protoc: {line}", file=str(app.file))
 

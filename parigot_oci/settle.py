@@ -61,7 +61,7 @@ def settle(
     try:
         graph = resolve(app, start, known | asked.fresh)
     except ParigotError as error:
-        raise type(error)(*error.problems, *_failures(asked)) from error
+        raise type(error)(*_failures(asked), *error.problems) from error
     return Settled(app=app, graph=graph, lock=new, diff=diff, warnings=tuple(_failures(asked)))
 
 

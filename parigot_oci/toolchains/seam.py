@@ -1,5 +1,6 @@
 """What a toolchain is: three functions and a set. And the one way in which a compiler is run."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,10 +58,12 @@ def compiler(name: str, command: Sequence[str | Path], job: Job, cwd: Path, env:
     except OutOfTimeError as late:
         raise CompileError(f"{name}: {late}\n{late.errors}".rstrip()) from None
     except (FileNotFoundError, PermissionError) as error:
-        raise CompileError(Problem(what=f"{name}: {error.strerror}", hint=f"run in {cwd}")) from None
+        hint = "install it, or correct `build` in the manifest"
+        raise CompileError(Problem(what=f"{name}: {error.strerror}", hint=hint)) from None
     if finished.code != 0:
         said = finished.errors.strip() or finished.output.strip() or "it says nothing"
-        raise CompileError(f"{name} ended with {finished.code}:\n{said}")
+        hint = "" if cwd == job.root else f"the compiler's paths begin at {os.path.relpath(cwd, job.root)}"
+        raise CompileError(Problem(what=f"{name} ended with {finished.code}:\n{said}", hint=hint))
     if finished.errors.strip():
         job.progress(finished.errors.strip())
     return finished.output
