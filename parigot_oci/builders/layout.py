@@ -5,6 +5,7 @@ OCI layouts.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from parigot_oci.image import BuiltImage, Image, write_archive
 from parigot_oci.layers import replacing
@@ -15,6 +16,15 @@ class Layout:
     """Writes one tar per image into `folder`, whole or not at all. OutputError where that cannot be."""
 
     folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """The folder made where it has to be, and tried: what cannot be written is told before any work."""
+        probe = folder / ".parigot-oci"
+        with replacing(probe):
+            pass
+        probe.unlink(missing_ok=True)
+        return cls(folder=folder)
 
     def build(self, image: Image) -> BuiltImage:
         with replacing(self.folder / f"{image.name.replace('/', '-')}.tar") as out:

@@ -105,7 +105,7 @@ def build(
 
 def _builder(output: Path | None, containers: Container, progress: Callable[[str], None]) -> Builder:
     if output is not None:
-        return Layout(folder=output)
+        return Layout.at(output)
     engine = connect(progress)
     if containers == "wasm" and "parigot" not in engine.runtimes():
         what = "the engine has no runtime `parigot`, which containers of wasm alone need"
