@@ -5,8 +5,10 @@ OCI layouts.
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Self
 
+from parigot_oci.errors import OutputError, Problem
 from parigot_oci.image import BuiltImage, Image, write_archive
 from parigot_oci.layers import replacing
 
@@ -19,11 +21,15 @@ class Layout:
 
     @classmethod
     def at(cls, folder: Path) -> Self:
-        """The folder made where it has to be, and tried: what cannot be written is told before any work."""
-        probe = folder / ".parigot-oci"
-        with replacing(probe):
-            pass
-        probe.unlink(missing_ok=True)
+        """The folder made where it has to be, and tried: what cannot be written is told before any work. OutputError."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=folder, prefix=".tried."):
+                pass
+        except OSError as error:
+            hint = "choose a folder that you may write to"
+            what = f"no folder for images: {error.strerror}"
+            raise OutputError(Problem(what=what, file=str(folder), hint=hint)) from error
         return cls(folder=folder)
 
     def build(self, image: Image) -> BuiltImage:
