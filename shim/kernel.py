@@ -22,7 +22,9 @@ TOLD = 256
 """Refusals of one guest that are told in the log."""
 AGAIN = 50 * MS
 """Between two looks at whether a required service is ready."""
-_LOCK = "`parigot-oci check` brings the lock up to date"
+_LOCK = (
+    "`parigot-oci check` brings the lock up to date, as long as what a guest declares depends on its args and env alone"
+)
 
 
 class Target(Protocol):

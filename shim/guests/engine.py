@@ -66,7 +66,12 @@ def compile_file(wasm: Path, *, fuel: bool = False, triple: str = "") -> bytes:
     try:
         return bytes(wasmtime.Module.from_file(engine, str(wasm)).serialize())
     except (wasmtime.WasmtimeError, OSError) as error:
-        raise NodeError(f"{wasm}: {error}") from error
+        raise NodeError(f"{wasm}: {_on_one_line(error)}") from error
+
+
+def _on_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return ": ".join(line for line in lines if line and line != "Caused by:")
 
 
 class Engine:
@@ -106,7 +111,7 @@ class Engine:
         except OSError as error:
             raise NodeError(f"{wasm}: {error.strerror}: build the app") from error
         except wasmtime.WasmtimeError as error:
-            raise NodeError(f"{wasm}: not a WebAssembly module: {error}") from error
+            raise NodeError(f"{wasm}: not a WebAssembly module: {_on_one_line(error)}: build it again") from error
         return module
 
     def frames(self) -> Sequence[wasmtime.Frame]:
