@@ -1,0 +1,6 @@
+#include <parigot.h>
+
+int main(void) {
+	parigot_lunch();
+	return 0;
+}
