@@ -58,6 +58,16 @@ def example(compiled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
         yield make
 
 
+@pytest.fixture(scope="session", params=["split", "monolith"])
+def store(request: pytest.FixtureRequest, example: MakeExample) -> Iterator[Deployment]:
+    """The services of the record store, running, in each mode. For tests that leave them as they are."""
+    app = example("vinyl")
+    app.build("store", "--mode", request.param)
+    app.up()
+    yield app
+    app.remove()
+
+
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[MakeApp]:
     """Makes apps of the generic guests; they are removed after the test."""

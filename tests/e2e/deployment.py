@@ -99,6 +99,20 @@ class Deployment:
     def stderr(self, service: str) -> str:
         return docker("logs", self.containers()[service]).stderr
 
+    @property
+    def url(self) -> str:
+        """Where the app is reached from outside: at the one port that its manifest names."""
+        services = yaml.safe_load((self.folder / "parigot.yaml").read_text())["services"]
+        (port,) = {port for each in services.values() for port in each.get("ports", ())}
+        return f"http://127.0.0.1:{port}"
+
+    def python(self, service: str, script: str, *arguments: str) -> str:
+        """What a script says that is run in a service's container, with nothing but what is there."""
+        python = self.inspect(service)["Config"]["Entrypoint"][0]
+        done = self.compose("exec", "-T", service, python, "-c", script, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def modules(self) -> dict[str, str]:
         """The digests of all .wasm files in the containers: that of `x.wasm`, or of `service.wasm` in the one of `x`."""
         found: dict[str, str] = {}

@@ -7,9 +7,9 @@
  *   READY           "no": exit 1 after launch
  *   READY_DELAY_MS  sleeps so long between launch and serve
  *   MODE            what a call does: echo (default), double (its request twice), forward, name (of its caller), fail, trap, exit,
- *                   loop, sleep, later (answers by a timer), log, print (to stdout), memory (takes all)
+ *                   loop, sleep, doze (tells it first), later (answers by a timer), log, print (to stdout), memory (takes all)
  *   FORWARD         for forward: "a.v1.B/M", which gets the request and gives the reply
- *   DELAY_MS        for sleep and later: 60000 unless said otherwise
+ *   DELAY_MS        for sleep, doze and later: 60000 unless said otherwise
  *
  * Called with a request that begins with "!", it does what follows in place of MODE: "!trap".
  */
@@ -113,6 +113,9 @@ static void act(const char *mode, parigot_call_t call, const void *req, size_t l
 	} else if (strcmp(mode, "loop") == 0) {
 		for (volatile int i = 0;; i++)
 			;
+	} else if (strcmp(mode, "doze") == 0) {
+		parigot_log(PARIGOT_INFO, "dozing", NULL);
+		act("sleep", call, req, len);
 	} else if (strcmp(mode, "sleep") == 0) {
 		usleep((useconds_t)delay_ms() * 1000);
 		parigot_reply(call, req, len);

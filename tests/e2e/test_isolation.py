@@ -1,0 +1,95 @@
+"""What a service's container may do: nothing but answer, and call the other services."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import MakeExample
+from tests.e2e.deployment import Deployment, docker
+
+CONNECT = """
+import json, socket, sys
+said = {}
+for address in sys.argv[2:]:
+    try:
+        socket.create_connection((address, int(sys.argv[1])), timeout=2).close()
+        said[address] = "connected"
+    except OSError as error:
+        said[address] = str(error)
+print(json.dumps(said))
+"""
+ROUTES = "print(open('/proc/net/route').read())"
+
+
+@pytest.fixture(scope="module")
+def split(example: MakeExample) -> Iterator[Deployment]:
+    app = example("vinyl")
+    app.build("store")
+    app.up()
+    yield app
+    app.remove()
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    """A port of the host that answers on all of its addresses."""
+    with socket.create_server(("0.0.0.0", 0)) as listening:
+        yield int(listening.getsockname()[1])
+
+
+def test_each_service_has_a_container_and_so_have_the_file_service_and_the_ingress(split: Deployment) -> None:
+    said = split.compose("ps", "--format", "json").stdout.splitlines()
+    states = {each["Service"]: (each["State"], each["Health"]) for each in map(json.loads, said)}
+    assert states == dict.fromkeys(["store", "catalogue", "file", "ingress"], ("running", "healthy"))
+
+
+def test_every_container_runs_as_nobody_on_a_read_only_root_without_capabilities(split: Deployment) -> None:
+    for service in split.containers():
+        found = split.inspect(service)
+        host = found["HostConfig"]
+        assert found["Config"]["User"] == "65532:65532"
+        assert host["ReadonlyRootfs"] is True
+        assert host["CapDrop"] == ["ALL"]
+        assert not host["CapAdd"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["Privileged"] is False
+        assert 0 < host["PidsLimit"] <= 128
+        assert host["Memory"] > 0
+        status = dict(line.split(":", 1) for line in split.python(service, "print(open('/proc/1/status').read())").splitlines() if ":" in line)
+        assert status["Uid"].split() == ["65532"] * 4
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+        assert status["NoNewPrivs"].strip() == "1"
+
+
+def test_an_app_of_services_alone_is_started_again_unless_it_was_stopped(split: Deployment) -> None:
+    policies = {service: split.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] for service in split.containers()}
+    assert policies == dict.fromkeys(["store", "catalogue", "file", "ingress"], "unless-stopped")
+
+
+def test_no_service_has_a_route_out_and_none_publishes_a_port(split: Deployment) -> None:
+    for service in ("store", "catalogue", "file"):
+        found = split.inspect(service)
+        assert not found["HostConfig"]["PortBindings"]
+        assert list(found["NetworkSettings"]["Networks"]) == [f"{split.name}_services"]
+        destinations = [line.split()[1] for line in split.python(service, ROUTES).splitlines()[1:] if line.strip()]
+        assert destinations
+        assert "00000000" not in destinations
+
+
+def test_a_service_reaches_neither_the_host_nor_the_world_and_the_ingress_does(split: Deployment, listener: int) -> None:
+    networks = json.loads(docker("network", "inspect", f"{split.name}_services", f"{split.name}_outside").stdout)
+    gateways = [each["Gateway"] for network in networks for each in network["IPAM"]["Config"] if "Gateway" in each]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing: asks which address this machine would use
+        gateways.append(probe.getsockname()[0])
+    said = {service: json.loads(split.python(service, CONNECT, str(listener), *gateways)) for service in ("ingress", "store")}
+    assert "connected" in said["ingress"].values(), "or else the other half shows nothing"
+    assert "connected" not in said["store"].values(), said["store"]
+
+
+def test_the_root_cannot_be_written_not_even_where_it_is_the_users_own(split: Deployment) -> None:
+    script = "import errno\ntry: open('/data/x', 'w')\nexcept OSError as error: print(errno.errorcode[error.errno])"
+    assert split.python("store", script).strip() == "EROFS"
+    assert split.python("file", script).strip() == ""  # there a volume is mounted
