@@ -34,6 +34,9 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 EDITED = Path("examples/vinyl/catalogue/main.go")
 
 
+LOCK = APP / "parigot.lock"
+PINS = ("base", "wheels")
+"""Sections of the lock: what images stand on. The example's has none, since that is for each machine to choose."""
 UNAVAILABLE = 69
 """The tool's exit code where the engine, or what images stand on, cannot be had."""
 
@@ -60,7 +63,8 @@ def main() -> int:
     missing = ""
     try:
         ask_engine()
-        outcomes, order = everywhere()
+        with pins_of_this_machine():
+            outcomes, order = everywhere()
     except NoContainersError as error:
         missing = str(error)
         aloud("check")
@@ -98,12 +102,33 @@ def one_process() -> tuple[Outcome, str]:
 @contextmanager
 def deployments(*modes: str) -> Iterator[list[str]]:
     """Projects that are gone afterwards, with their networks and volumes."""
-    WORK.mkdir(parents=True, exist_ok=True)
     try:
         yield list(modes)
     finally:
         with ThreadPoolExecutor() as pool:
             list(pool.map(take_down, modes))
+
+
+@contextmanager
+def pins_of_this_machine() -> Iterator[None]:
+    """They are in the lock for as long as images are made, and kept beside it: so the clone stays clean."""
+    kept = WORK / "pins.json"
+    WORK.mkdir(parents=True, exist_ok=True)
+    before = json.loads(LOCK.read_text())
+    if not set(PINS) & set(before) and kept.exists():
+        LOCK.write_text(written({**before, **json.loads(kept.read_text())}))
+    try:
+        yield
+    finally:
+        now = json.loads(LOCK.read_text())
+        if not set(PINS) & set(before):
+            kept.write_text(written({name: now.pop(name) for name in PINS if name in now}))
+            LOCK.write_text(written(now))
+
+
+def written(lock: dict[str, Any]) -> str:
+    """As the tool writes it."""
+    return json.dumps(lock, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def make(mode: str) -> None:
@@ -239,3 +264,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except DemoError as problem:
         sys.exit(f"\nthe demo stopped: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
