@@ -4,6 +4,7 @@ Apps as their users deploy them: a folder with a manifest, the tool, `docker com
 Each has a name of its own, so that several live on one engine; `removed` takes everything away that it left there.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -16,12 +17,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from parigot_oci import ground, lock
+from parigot_oci.builders.engine import connect
+from parigot_oci.records import parse
 from tests.guests import ROOT, Guest
 
 EXAMPLES = ROOT / "examples"
@@ -36,7 +40,7 @@ Finished = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """An app in `folder`; `name` is the compose project's, `environment` what its commands get beside the test's own."""
+    """An app in `folder`; `name` is the compose project's."""
 
     folder: Path
     name: str
@@ -125,9 +129,9 @@ class Deployment:
 
     def kill(self, service: str) -> None:
         """SIGKILL to the process itself: `docker kill` would count as a stop by hand, after which nothing is restarted."""
-        state = self.inspect(service)
-        python, image = "/usr/bin/python3.11", state["Config"]["Image"]
-        script = f"import os; os.kill({state['State']['Pid']}, 9)"
+        found = self.inspect(service)
+        python, image = found["Config"]["Entrypoint"][0], found["Config"]["Image"]
+        script = f"import os; os.kill({found['State']['Pid']}, 9)"
         guards = ("--rm", "--pid=host", "--user=0", "--network=none", f"--entrypoint={python}")
         docker("run", *guards, image, "-c", script)
 
@@ -210,12 +214,17 @@ def copy_example(example: str, folder: Path, *, name: str, port: int) -> None:
     pin(folder)
 
 
+@functools.cache
+def pins() -> Mapping[str, Any]:
+    """What images stand on: chosen once, so that not every app asks the mirrors."""
+    return ground.choose(lock.Lock(), "", connect).lock.sections
+
+
 def pin(folder: Path) -> None:
-    """A lock that pins what images stand on as that of an example does, so that not every app asks the mirrors."""
-    lock = folder / "parigot.lock"
-    if not lock.exists():
-        known = json.loads((EXAMPLES / "vinyl" / "parigot.lock").read_text())
-        lock.write_text(json.dumps({**known, "guests": {}, "compilers": {}}))
+    """A lock that pins what images stand on; what it says of guests stays."""
+    file = folder / lock.NAME
+    known = lock.read(file)
+    lock.write(file, replace(known, sections={**pins(), **known.sections}))
 
 
 def write_app(folder: Path, name: str, guests: Iterable[Guest], **more: object) -> None:
@@ -236,8 +245,6 @@ def write_app(folder: Path, name: str, guests: Iterable[Guest], **more: object) 
 
 def records(text: str) -> list[Mapping[str, str]]:
     """The records of a log, in its order."""
-    from parigot_oci.records import parse  # noqa: PLC0415
-
     return [pairs for pairs in map(parse, text.splitlines()) if pairs]
 
 

@@ -57,14 +57,20 @@ def test_every_container_runs_as_nobody_on_a_read_only_root_without_capabilities
         assert host["Privileged"] is False
         assert 0 < host["PidsLimit"] <= 128
         assert host["Memory"] > 0
-        status = dict(line.split(":", 1) for line in split.python(service, "print(open('/proc/1/status').read())").splitlines() if ":" in line)
+        status = dict(
+            line.split(":", 1)
+            for line in split.python(service, "print(open('/proc/1/status').read())").splitlines()
+            if ":" in line
+        )
         assert status["Uid"].split() == ["65532"] * 4
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
         assert status["NoNewPrivs"].strip() == "1"
 
 
 def test_an_app_of_services_alone_is_started_again_unless_it_was_stopped(split: Deployment) -> None:
-    policies = {service: split.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] for service in split.containers()}
+    policies = {
+        service: split.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] for service in split.containers()
+    }
     assert policies == dict.fromkeys(["store", "catalogue", "file", "ingress"], "unless-stopped")
 
 
@@ -78,13 +84,18 @@ def test_no_service_has_a_route_out_and_none_publishes_a_port(split: Deployment)
         assert "00000000" not in destinations
 
 
-def test_a_service_reaches_neither_the_host_nor_the_world_and_the_ingress_does(split: Deployment, listener: int) -> None:
+def test_a_service_reaches_neither_the_host_nor_the_world_and_the_ingress_does(
+    split: Deployment, listener: int
+) -> None:
     networks = json.loads(docker("network", "inspect", f"{split.name}_services", f"{split.name}_outside").stdout)
     gateways = [each["Gateway"] for network in networks for each in network["IPAM"]["Config"] if "Gateway" in each]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # sends nothing: asks which address this machine would use
         gateways.append(probe.getsockname()[0])
-    said = {service: json.loads(split.python(service, CONNECT, str(listener), *gateways)) for service in ("ingress", "store")}
+    said = {
+        service: json.loads(split.python(service, CONNECT, str(listener), *gateways))
+        for service in ("ingress", "store")
+    }
     assert "connected" in said["ingress"].values(), "or else the other half shows nothing"
     assert "connected" not in said["store"].values(), said["store"]
 

@@ -19,13 +19,24 @@ from tests.guests import free_ports, program, service
 
 BACK, FRONT = "t.v1.Back", "t.v1.Front"
 LOG = "log.v1.LogService"
+MARGIN = 10.0
+"""Seconds that a busy machine may add to a limit."""
 
 
 def ask(app: Deployment, text: str = "hello") -> str:
     """Calls the front from outside: "ok", or the error's code."""
     done = subprocess.run(
-        ["curl", "--silent", "--max-time", "30", "-H", "Content-Type: application/proto", "--data-binary", text,
-         f"{app.url}/{FRONT}/Do"],
+        [
+            "curl",
+            "--silent",
+            "--max-time",
+            "30",
+            "-H",
+            "Content-Type: application/proto",
+            "--data-binary",
+            text,
+            f"{app.url}/{FRONT}/Do",
+        ],
         capture_output=True,
         text=True,
         timeout=40,
@@ -51,11 +62,17 @@ def chain(app: MakeApp, **back: str) -> Deployment:
 def test_a_peer_killed_before_a_call_is_unavailable_and_is_reached_again_after_its_restart(app: MakeApp) -> None:
     deployment = chain(app)
     assert ask(deployment) == "ok"
+    said: list[str] = []
+
+    def hear(wanted: str) -> bool:
+        said.append(ask(deployment))
+        return said[-1] == wanted
+
     with ThreadPoolExecutor() as pool:
         killing = pool.submit(deployment.kill, "back")
-        said = [until(lambda: ask(deployment) != "ok" and "unavailable", "the loss of the peer is noticed")]
+        until(lambda: hear("unavailable"), "the loss of the peer is noticed")
         killing.result()
-    until(lambda: said.append(ask(deployment)) or said[-1] == "ok", "the peer is reached again")
+    until(lambda: hear("ok"), "the peer is reached again")
     assert set(said) == {"ok", "unavailable"}
     assert deployment.inspect("back")["RestartCount"] == 1
     assert deployment.inspect("front")["RestartCount"] == 0
@@ -103,14 +120,15 @@ def up(app: Deployment) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_when_the_program_is_killed_the_waiting_nodes_end_with_an_error_and_up_comes_back(app: MakeApp) -> None:
+    text = "the program's node is out of reach: the app is over"
     deployment = with_program(app, "--log", "working", "--sleep", "600000")
     with up(deployment) as process:
         deployment.kill("top")
+        until(lambda: text in deployment.stderr("front"), "its loss is noticed, within startup", 2 + MARGIN)
         process.wait(60)
     exits = deployment.exits()
     assert exits.pop("top") == 137
     assert set(exits.values()) == {1}
-    text = "the program's node is out of reach: the app is over"
     for name in exits:
         assert text in [record["text"] for record in records(deployment.stderr(name))]
 

@@ -110,7 +110,7 @@ class Json:
         return json_format.MessageToJson(message).encode()
 
     def decode(self, data: bytes | bytearray, message_class: type[Message]) -> Message:
-        return json_format.Parse(data, message_class())
+        return json_format.Parse(bytes(data), message_class())
 
 
 @pytest.fixture(params=[Binary(), Json()], ids=["proto", "json"])
@@ -151,9 +151,7 @@ def described(protos: Path, place: Path) -> dict[str, tuple[type[Message], type[
 
 
 @pytest.mark.parametrize(("method", "request_", "answer"), ANSWERS)
-def test_the_connect_client_gets_answers(
-    client: Call, method: str, request_: dict[str, Any], answer: object
-) -> None:
+def test_the_connect_client_gets_answers(client: Call, method: str, request_: dict[str, Any], answer: object) -> None:
     assert client(method, request_) == answer
 
 
