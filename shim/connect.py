@@ -62,7 +62,7 @@ def error_body(code: Code, text: str, details: Iterable[bytes] = ()) -> bytes:
     shown = [_detail(detail) for detail in details]
     if shown:
         body["details"] = shown
-    return json.dumps(body, ensure_ascii=False).encode()
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")  # half a surrogate pair is no text
 
 
 def read_error(http_status: int, body: bytes) -> tuple[Code, str, list[bytes]]:
@@ -70,11 +70,11 @@ def read_error(http_status: int, body: bytes) -> tuple[Code, str, list[bytes]]:
     try:
         said = json.loads(body)
         code = _WORDS[said["code"]]
-        text = said.get("message", "")
+        text = str(said.get("message", "")).encode("utf-8", "replace").decode()
         details = [_any(detail["type"], detail["value"]) for detail in said.get("details", [])]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _FROM_HTTP.get(http_status, Code.UNKNOWN), f"HTTP status {http_status}", []
-    return code, str(text), details
+    return code, text, details
 
 
 def request_headers(call: Call, left: int, clock: str) -> Headers:
@@ -119,7 +119,7 @@ def timeout(headers: Mapping[str, str], default: int) -> int:
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """The body as it was before compression. Raises Failure: UNIMPLEMENTED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED."""
-    if encoding in ("", "identity"):
+    if encoding in ("", "identity") or not body:  # a body of no bytes is never compressed, says the protocol
         return body
     if encoding != "gzip":
         raise Failure(Code.UNIMPLEMENTED, f"content-encoding {encoding!r}: only gzip and identity", executed=False)
@@ -130,6 +130,8 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
         raise Failure(Code.INVALID_ARGUMENT, f"not gzip: {error}", executed=False) from error
     if len(whole) > limit:
         raise Failure(Code.RESOURCE_EXHAUSTED, f"a request of over {limit} bytes, once decompressed", executed=False)
+    if not unpacker.eof:
+        raise Failure(Code.INVALID_ARGUMENT, "gzip without its end", executed=False)
     return whole
 
 

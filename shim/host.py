@@ -80,8 +80,6 @@ class Host:
             program = any(member.spec.is_program for member in self._members)
             self.code = 128 + stopped.number if program else 0
             self._wind_down(tell=program)
-        finally:
-            self._network.close()
 
     def _live(self) -> int:
         self._equip()

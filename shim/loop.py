@@ -10,6 +10,8 @@ from typing import Any
 
 PIECE = 256 << 10
 """Bytes read from a socket at once."""
+HOUR = 3_600.0
+"""Seconds. The system counts a wait in milliseconds, and does not count to 25 days."""
 
 
 class Loop:
@@ -24,8 +26,8 @@ class Loop:
         self.watch(self._poll_end, selectors.EVENT_READ, self._woken)
 
     def poll(self, timeout: int | None) -> None:
-        """Lets every socket that is ready have its say; waits at most `timeout` nanoseconds for the first."""
-        seconds = None if timeout is None else timeout / 1e9
+        """Lets every socket that is ready have its say; waits at most `timeout` nanoseconds for the first, or an hour."""
+        seconds = None if timeout is None else min(timeout / 1e9, HOUR)
         for key, events in self._selector.select(seconds):
             if self._selector.get_map().get(key.fd) is key:  # not closed by one before it
                 key.data(events)
@@ -102,11 +104,31 @@ class Stream:
         self._out += data
         self._flush()
 
+    def is_quiet(self) -> bool:
+        """Whether the connection still stands and nothing has come in that was not read: asks the system, not the loop."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return not self.closed
+        except OSError:
+            return False
+        return False
+
     def pause(self, paused: bool) -> None:
         """Reads no more until told otherwise: whoever sends feels the back-pressure."""
         self.paused = paused
         if not self.closed:
             self._watch()
+
+    def finish(self) -> None:
+        """
+        No more is written. What still comes in is nobody's, until the other side closes: closing first, with bytes
+        unread, would make the system throw away what the other side has not yet got.
+        """
+        self.on_data = lambda data: None
+        self.pause(False)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self, why: str = "closed") -> None:
         if not self.closed:

@@ -5,9 +5,10 @@ One server is for the other nodes (their `Parigot-*` headers count), the others 
 the services exposed there answer).
 """
 
-import contextlib
+import errno
 import selectors
 import socket
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +26,15 @@ from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
 from shim.transcode import Transcoder
 
 HEAD = 64 << 10
-"""Bytes of a request's line and headers."""
+"""Bytes of a request beside its body, give or take what is read at once."""
 CONNECTIONS = 1_024
 """Connections open at once at one server."""
 IDLE = 60_000 * MS
 """Between two looks for connections that lie idle."""
 PIPELINE = 16
 """Requests that may wait on one connection before no more is read from it."""
+PAUSE = 100 * MS
+"""How long nobody is let in when the process may open no more files."""
 
 
 class Door(Protocol):
@@ -68,24 +71,32 @@ class Server:
             hint = "end what uses it, or give the service another one under `ports`"
             raise NodeError(f"cannot listen at {host}:{port}: {error.strerror or error}: {hint}") from error
         self._socket.setblocking(False)
-        loop.watch(self._socket, selectors.EVENT_READ, self._accept)
+        self._listen()
         if not kernel.clock.virtual:  # a virtual clock would leap from one look to the next
             self._sweep()
 
     def _sweep(self) -> None:
-        """Connections on which nothing has happened since the last but one look are closed."""
+        """Connections that have asked nothing whole and been answered nothing since the last but one look are closed."""
         for exchange in list(self.connections):
             exchange.age()
         self.kernel.scheduler.at(self.kernel.clock.peek() + IDLE, self._sweep)
 
     def _accept(self, _: int) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while True:
                 sock, _peer = self._socket.accept()
                 if len(self.connections) >= CONNECTIONS:
                     sock.close()
                     continue
                 self.connections.add(Exchange(self, sock))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):  # it would be ready again at once, and for nothing
+                self.loop.forget(self._socket)
+                self.kernel.scheduler.at(self.kernel.clock.peek() + PAUSE, self._listen)
+
+    def _listen(self) -> None:
+        if self._socket.fileno() >= 0:
+            self.loop.watch(self._socket, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
         self.loop.forget(self._socket)
@@ -99,7 +110,6 @@ class Request:
     url: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
-    size: int = 0
     method: str = ""
     keep_alive: bool = True
 
@@ -119,6 +129,9 @@ class Exchange:
         self._request = self._incoming
         self._requests: deque[Request] = deque()
         self._idle = 0
+        self._owed = 0
+        self._piece = 0
+        self._beside = 0
 
     def age(self) -> None:
         """One look of the server's has passed."""
@@ -135,39 +148,68 @@ class Exchange:
             self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
 
     def _data(self, data: bytes) -> None:
-        self._idle = 0
+        if self._busy and not self._request.keep_alive:  # what comes after the last request is none
+            return
+        self._piece = len(data)
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._feed(data)
+        except httptools.HttpParserError as error:
             self._refuse(400, f"no HTTP/1.1: {error}")
             return
-        if self._incoming.size > HEAD:
+        # Counted here, since the parser keeps a header to itself until it has it whole. Chunks may cost as much as they hold.
+        self._beside += len(data)
+        if self._beside > HEAD + len(self._incoming.body):
             self._refuse(431, f"headers over {HEAD} bytes")
             return
         self._next()
 
+    def _feed(self, data: bytes) -> None:
+        while data:
+            if self._owed:
+                self.on_body(data[: self._owed])
+                data, self._owed = data[self._owed :], max(0, self._owed - len(data))
+                if not self._owed:
+                    self._requests.append(self._incoming)
+                continue
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                self._decline()
+
+    def _decline(self) -> None:
+        """An upgrade of the protocol (RFC 9110, 7.8), by going on without it. The body, if any, the parser leaves to us."""
+        headers = dict(self._incoming.headers)
+        if "transfer-encoding" in headers:
+            raise httptools.HttpParserError("an upgrade, and a body of unknown length")
+        self._owed = int(headers.get("content-length", "0"))
+        if self._owed:
+            self._requests.pop()
+
     def on_message_begin(self) -> None:
         self._incoming = Request()
+        self._beside = -self._piece
 
     def on_url(self, url: bytes) -> None:
         self._incoming.url += url
-        self._incoming.size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._incoming.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-        self._incoming.size += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         if dict(self._incoming.headers).get("expect", "").lower() == "100-continue":
             self._stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._beside -= len(body)
         if len(self._incoming.body) <= self._server.kernel.node.message:  # what is beyond would only be refused
             self._incoming.body += body
 
     def on_message_complete(self) -> None:
+        self._idle = 0
         self._incoming.method = self._parser.get_method().decode("latin-1")
-        self._incoming.keep_alive = self._parser.should_keep_alive()
+        self._incoming.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0"
         self._requests.append(self._incoming)
 
     # --- one request -------------------------------------------------------------------------------------------------
@@ -177,7 +219,10 @@ class Exchange:
         while self._requests and not self._busy and not self._stream.closed:
             self._busy = True
             self._request = self._requests.popleft()
-            self._begin(self._request)
+            try:
+                self._begin(self._request)
+            except Exception as error:  # a fault of the kernel's own: it costs this caller an error, and nobody else
+                self._faulty(error)
         full = len(self._requests) >= PIPELINE
         if full != self._stream.paused:
             self._stream.pause(full)
@@ -187,7 +232,8 @@ class Exchange:
         path = request.url.decode("latin-1").partition("?")[0]
         if self._server.door.trusted:
             self._server.kernel.logbook.clock.see(headers.get(connect.CLOCK, ""))
-        if self._server.door.special(path, headers, bytes(request.body), self._respond):
+        body = bytes(request.body)
+        if self._server.door.special(path, headers, body, self._respond):
             return
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.method != "POST":
@@ -197,11 +243,23 @@ class Exchange:
             self._respond(415, "text/plain", text.encode(), [("accept-post", f"{connect.PROTO}, {connect.JSON}")])
         else:
             try:
-                self._start(path, headers, kind)
+                self._start(path, headers, kind, body)
             except Failure as failure:
                 self._fail(failure.code, failure.text, executed=failure.executed)
 
-    def _start(self, path: str, headers: dict[str, str], kind: str) -> None:
+    def _faulty(self, error: Exception) -> None:
+        fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
+        where = self._request.url.decode("latin-1")
+        self._server.kernel.logbook.record(
+            self._server.kernel.node.name, f"fault of the shim in {where}: {error!r}", level="error", fields=fields
+        )
+        text = "fault of the shim: see its log"
+        if self._call is not None:
+            self._call.end(Code.INTERNAL, text.encode())
+        else:
+            self._fail(Code.INTERNAL, text)
+
+    def _start(self, path: str, headers: dict[str, str], kind: str, body: bytes) -> None:
         kernel, door = self._server.kernel, self._server.door
         service, _, method = path.removeprefix("/").partition("/")
         version = headers.get("connect-protocol-version", "1")
@@ -209,10 +267,10 @@ class Exchange:
             raise Failure(Code.INVALID_ARGUMENT, f"connect-protocol-version {version!r}: only 1", executed=False)
         door.resolve(service, method)
         limit = kernel.node.message
-        if len(self._request.body) > limit:
+        if len(body) > limit:
             text = f"request to {service} is over limits.message of {limit}"
             raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
-        body = connect.decompress(bytes(self._request.body), headers.get("content-encoding", ""), limit)
+        body = connect.decompress(body, headers.get("content-encoding", ""), limit)
         if kind == connect.JSON:
             body = self._server.transcoder.to_proto(service, method, body)
         call = Call(
@@ -272,14 +330,21 @@ class Exchange:
             lines.append(f"{connect.CLOCK}: {self._server.kernel.logbook.clock.tick()[0]}")
         alive = self._request.keep_alive
         lines += [f"content-length: {len(body)}"] + ([] if alive else ["connection: close"]) + ["", ""]
-        if not alive:
-            self._stream.on_flushed = self._stream.close
-        self._busy = not alive
-        self._stream.write("\r\n".join(lines).encode("latin-1", "replace") + body)
+        self._idle = 0
+        self._stream.on_flushed = self._sent
+        content = b"" if self._request.method == "HEAD" else body
+        self._stream.write("\r\n".join(lines).encode("latin-1", "replace") + content)
+
+    def _sent(self) -> None:
+        """The next request begins when the reply has left: who reads no replies is owed one, and not all of them."""
+        if not self._request.keep_alive:
+            self._stream.finish()
+            return
+        self._busy = False
         if self._requests:
             self._server.loop.post(self._next)
 
     def _refuse(self, status: int, text: str) -> None:
-        self._request = Request(keep_alive=False)
+        self._request, self._busy = Request(keep_alive=False), True
         self._requests.clear()
         self._respond(status, "text/plain", f"{text}\n".encode())

@@ -6,25 +6,30 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError
 
-from shim.messages import Code, Failure
+from shim.messages import Code, Failure, NodeError
 
 
 class Transcoder:
     """For all services that the descriptors know; without descriptors, for none."""
 
     def __init__(self, descriptors: Path | None) -> None:
+        """Raises NodeError: no such file, or no FileDescriptorSet."""
         self._pool = descriptor_pool.DescriptorPool()
-        if descriptors is not None:
+        if descriptors is None:
+            return
+        try:
             known = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
-            for file in known.file:
-                self._pool.Add(file)
+        except (OSError, DecodeError) as error:
+            raise NodeError(f"{descriptors}: no descriptors of the app's .proto files: {error}: build again") from error
+        for file in known.file:
+            self._pool.Add(file)
 
     def to_proto(self, service: str, method: str, body: bytes) -> bytes:
         """A JSON request as protobuf bytes. Raises Failure: INVALID_ARGUMENT, UNIMPLEMENTED without a descriptor."""
         message = message_factory.GetMessageClass(self._method(service, method).input_type)()
         try:
             json_format.Parse(body.decode() or "{}", message, descriptor_pool=self._pool)
-        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        except Exception as error:  # what the library raises beside its ParseError is not said anywhere
             raise Failure(Code.INVALID_ARGUMENT, f"{service}/{method}: {error}", executed=False) from error
         return message.SerializeToString()
 
@@ -34,7 +39,7 @@ class Transcoder:
         try:
             message.ParseFromString(body)
             return json_format.MessageToJson(message, indent=None, descriptor_pool=self._pool).encode()
-        except (DecodeError, ValueError, TypeError) as error:
+        except Exception as error:  # as above
             text = f"{service}/{method}: the reply is not the message that its .proto says: {error}"
             raise Failure(Code.INTERNAL, text) from error
 

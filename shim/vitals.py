@@ -44,7 +44,9 @@ def answer(
             if is_json
             else body[3 if body[1:2] >= b"\x80" else 2 :].decode()
         )
-    except (ValueError, AttributeError):
+        if not isinstance(service, str):
+            raise TypeError(service)
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return 400, connect.JSON, connect.error_body(Code.INVALID_ARGUMENT, "not a HealthCheckRequest")
     state = serves(service) if service else is_healthy() == ""
     if state is None:

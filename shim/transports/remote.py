@@ -7,7 +7,7 @@ name may block, so that alone is done by a thread of its own. What has not been 
 
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from urllib.parse import urlsplit
 
 import httptools
@@ -23,8 +23,10 @@ from shim.wire import field
 
 IDLE = 32
 """Connections kept to one peer."""
-SLACK = 64 << 10
-"""Bytes that a reply may have beyond the limit of a message: an error's JSON."""
+HEAD = 128 << 10
+"""Bytes of a reply's headers: a request's, twice, for there are trailers among them."""
+ERROR = 64 << 10
+"""Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
 HEALTH, CHECK = "grpc.health.v1.Health", "Check"
 SERVING = b"\x08\x01"
 """HealthCheckResponse with status SERVING (grpc/health/v1/health.proto)."""
@@ -41,7 +43,6 @@ class Network:
         self.clock = clock
         self.logbook = logbook
         self.limit = limit
-        self._resolver = ThreadPoolExecutor(1, "resolver")
 
     def resolve(self, host: str, port: int, done: Callable[[Addresses, str], None]) -> None:
         """`done` gets the addresses, or none and why, on the loop's thread."""
@@ -55,10 +56,8 @@ class Network:
                 addresses, why = [], f"{host}: {error.strerror or error}"
             self.loop.post(lambda: done(addresses, why))
 
-        self._resolver.submit(look)
-
-    def close(self) -> None:
-        self._resolver.shutdown(wait=False, cancel_futures=True)
+        # A daemon: nobody waits for the name of a peer that he no longer wants.
+        Thread(target=look, name="resolver", daemon=True).start()
 
 
 class Peer:
@@ -71,32 +70,46 @@ class Peer:
         self.port = parts.port or 80
         self._idle: list[Connection] = []
         self._addresses: Addresses = []
+        self._unaddressed: list[Call] = []
+        """Calls that wait for the look-up of the name."""
 
     def send(self, call: Call) -> None:
         """Sends the call; it ends with the reply, or UNAVAILABLE."""
-        if self._idle:
-            self._idle.pop().carry(call)
-        elif self._addresses:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable():
+                connection.carry(call)
+                return
+            connection.close()
+            self._addresses = []  # the peer may have moved
+        if self._addresses:
             self._open(call)
-        else:
+            return
+        self._unaddressed.append(call)
+        if len(self._unaddressed) == 1:
+            self.network.resolve(self.host, self.port, self._resolved)
 
-            def resolved(addresses: Addresses, why: str) -> None:
-                self._addresses = addresses
-                if call.ended:
-                    return
-                if addresses:
-                    self._open(call)
-                else:
-                    self.unavailable(call, why, executed=False)
-
-            self.network.resolve(self.host, self.port, resolved)
+    def _resolved(self, addresses: Addresses, why: str) -> None:
+        self._addresses = addresses
+        calls, self._unaddressed = self._unaddressed, []
+        for call in calls:
+            if call.ended:
+                continue
+            if addresses:
+                self._open(call)
+            else:
+                self.unavailable(call, why, executed=False)
 
     def _open(self, call: Call) -> None:
         family, address = self._addresses[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        sock.connect_ex(address)
-        Connection(self, sock).carry(call)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        except OSError as error:
+            self.unavailable(call, error.strerror or str(error), executed=False)
+        else:
+            Connection(self, sock).carry(call)
 
     def keep(self, connection: "Connection") -> None:
         if len(self._idle) < IDLE:
@@ -104,12 +117,11 @@ class Peer:
         else:
             connection.close()
 
-    def forget(self, connection: "Connection", *, connected: bool) -> None:
-        """A connection is gone; where it was never there the name is looked up anew, since the peer may have moved."""
+    def forget(self, connection: "Connection") -> None:
+        """A connection is gone. The name is looked up anew, since the peer may have moved."""
         if connection in self._idle:
             self._idle.remove(connection)
-        if not connected:
-            self._addresses = []
+        self._addresses = []
 
     def unavailable(self, call: Call, why: str, *, executed: bool) -> None:
         """The caller learns no more than that; the log says where and why. (A call without an id is the node's own.)"""
@@ -126,10 +138,6 @@ class Peer:
         )
         call.end(Code.UNAVAILABLE, f"{call.service}: out of reach".encode(), executed=executed)
 
-    def close(self) -> None:
-        for connection in list(self._idle):
-            connection.close()
-
 
 class Connection:
     """One connection, carrying one call at a time. Its methods beginning with `on_` are the parser's."""
@@ -145,6 +153,7 @@ class Connection:
 
     def carry(self, call: Call) -> None:
         self._call, self._answered = call, False
+        self._is_headed, self._received = False, 0
         self._headers: list[tuple[str, str]] = []
         self._body = bytearray()
         self._parser = httptools.HttpResponseParser(self)
@@ -160,7 +169,13 @@ class Connection:
         self._stream.write(data)
 
     def close(self) -> None:
+        """It has done its work, and nobody is told."""
+        self._stream.on_close = lambda why: None
         self._stream.close()
+
+    def is_usable(self) -> bool:
+        """Whether it can carry another call: the peer may have closed it while nobody looked, a guest computing."""
+        return self._stream.is_quiet()
 
     def _over(self, call: Call) -> None:
         """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
@@ -171,14 +186,17 @@ class Connection:
     def _data(self, data: bytes) -> None:
         try:
             if self._call is not None:
+                self._received += len(data)
                 self._parser.feed_data(data)
+                if not self._is_headed and self._received > HEAD:  # a header comes to on_header when it is whole
+                    self._stream.close(f"headers over {HEAD} bytes")
             else:
-                self.close()
+                self._stream.close("a reply that nobody asked for")
         except httptools.HttpParserError as error:
             self._stream.close(f"no HTTP: {error}")
 
     def _closed(self, why: str) -> None:
-        self._peer.forget(self, connected=self._stream.sent > 0)
+        self._peer.forget(self)
         call, self._call = self._call, None
         if call is not None:
             self._peer.unavailable(call, why, executed=self._stream.sent >= self._needed)
@@ -186,9 +204,15 @@ class Connection:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
+    def on_headers_complete(self) -> None:
+        self._is_headed = True
+
     def on_body(self, body: bytes) -> None:
-        self._body += body
-        if len(self._body) > self._peer.network.limit + SLACK and self._call is not None:
+        limit = self._peer.network.limit
+        room = limit if self._parser.get_status_code() == 200 else 6 * limit + ERROR
+        if len(self._body) <= room:  # what is beyond would only be refused
+            self._body += body
+        if len(self._body) > room and self._call is not None:
             call = self._call
             text = f"reply of {call.service}/{call.method} is over limits.message of {self._peer.network.limit}"
             call.end(Code.RESOURCE_EXHAUSTED, text.encode())
@@ -201,8 +225,7 @@ class Connection:
         if self._parser.should_keep_alive():
             self._peer.keep(self)
         else:
-            self._stream.on_close = lambda why: None
-            self._stream.close()
+            self.close()
         self._finish(call, self._parser.get_status_code())
 
     def _finish(self, call: Call, status: int) -> None:

@@ -1,0 +1,63 @@
+"""Raw HTTP/1.1 for tests: what a client does that keeps to no rules, and a server that gives the replies it is told to."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from threading import Thread
+
+PROTO, JSON = "application/proto", "application/json"
+
+
+def request(
+    path: str, body: bytes = b"", *, method: str = "POST", kind: str = PROTO, version: str = "1.1", **headers: str
+) -> bytes:
+    """One request; `_` in a header's name stands for `-`."""
+    lines = [f"{method} {path} HTTP/{version}", "host: test", f"content-type: {kind}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
+
+
+def exchange(port: int, data: bytes, *, until: bytes = b"", timeout: float = 20) -> bytes:
+    """All that comes back until it ends with `until`, or the other side closes. Raises TimeoutError."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(data)
+        return receive(connection, until)
+
+
+def receive(connection: socket.socket, until: bytes = b"") -> bytes:
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while not (until and got.endswith(until)) and (piece := connection.recv(1 << 16)):
+            got += piece
+    return got
+
+
+def reply(status: int, kind: str, body: bytes, *headers: str) -> bytes:
+    """One response."""
+    lines = [f"HTTP/1.1 {status} Told", f"content-type: {kind}", *headers, f"content-length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@contextlib.contextmanager
+def peer(*replies: bytes) -> Iterator[int]:
+    """A node's port: the first request gets the first reply, and so on. A reply that begins with "!" is followed by the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        rest = list(replies)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while rest:
+                    connection, _ = server.accept()
+                    with connection, contextlib.suppress(OSError):
+                        _serve(connection, rest)
+
+        Thread(target=serve, daemon=True).start()
+        yield int(server.getsockname()[1])
+
+
+def _serve(connection: socket.socket, rest: list[bytes]) -> None:
+    while rest and connection.recv(1 << 20):
+        said = rest.pop(0)
+        connection.sendall(said.removeprefix(b"!"))
+        if said.startswith(b"!"):
+            return
