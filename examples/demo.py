@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any
+from zlib import crc32
 
 import yaml
 
 ROOT = Path(__file__).parent.parent
 APP = ROOT / "examples" / "vinyl"
 PROGRAM = "client"
+CLONE = f"{crc32(bytes(ROOT)):08x}"
+"""So that the demos of two clones can run at a time."""
 WORK = APP / ".parigot" / "demo"
 TOOL = (sys.executable, "-m", "parigot_oci")
 SECONDS = 170.0
@@ -143,7 +146,7 @@ def make(mode: str) -> None:
     content: dict[str, Any] = yaml.safe_load((APP / "compose.yaml").read_text())
     for service in content["services"].values():
         service.pop("ports", None)
-    project_file(mode).write_text(json.dumps({**content, "name": f"demo-{mode}"}))  # JSON is YAML
+    project_file(mode).write_text(json.dumps({**content, "name": f"demo-{CLONE}-{mode}"}))  # JSON is YAML
 
 
 def deploy(mode: str) -> Outcome:
@@ -230,7 +233,8 @@ def last_screen(outcomes: Sequence[Outcome], order: str, missing: str, seconds: 
     if missing:
         print(without_engine(missing))
     print(f"\n{edit_to_try()}\n\n({seconds:.1f} s)")
-    return 0 if same and first.code == 0 else 1
+    wanted = os.environ.get("PARIGOT_REQUIRE_ENGINE") == "1"
+    return 0 if same and first.code == 0 and not (missing and wanted) else 1
 
 
 def alike(outcomes: Sequence[Outcome]) -> bool:
