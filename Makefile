@@ -36,7 +36,7 @@ clean: ## remove .venv and all that was made, also the data of the examples
 # The environment is made again when pyproject.toml is newer. Compilers for the examples come as wheels: 200 MB in all.
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or make PYTHON=/path/to/python" >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; } || \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; } || \
 	    { rm -rf .venv; echo "Python lacks its venv: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
 	@echo "installing what parigot-oci needs (the first time: about a minute)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --editable '.[dev]' $(if $(CI),--quiet,)
