@@ -10,8 +10,9 @@ import pytest
 from tests.e2e.deployment import Deployment, copy_example, removed, share_cache, unique, write_app
 from tests.guests import Guest, free_ports
 
-MakeExample = Callable[..., Deployment]
+MakeExample = Callable[[str], Deployment]
 MakeApp = Callable[..., Deployment]
+"""Takes guests, and keys of the manifest beside them."""
 HERE = Path(__file__).parent
 
 
@@ -56,16 +57,6 @@ def example(compiled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
             return deployment
 
         yield make
-
-
-@pytest.fixture(scope="session", params=["split", "monolith"])
-def store(request: pytest.FixtureRequest, example: MakeExample) -> Iterator[Deployment]:
-    """The services of the record store, running, in each mode. For tests that leave them as they are."""
-    app = example("vinyl")
-    app.build("store", "--mode", request.param)
-    app.up()
-    yield app
-    app.remove()
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def files_of(container: str) -> Iterator[tuple[str, bytes]]:
     done = subprocess.run(command, capture_output=True, timeout=LIMIT, check=True)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         for member in tar:
-            if (file := tar.extractfile(member)) is not None:
+            if member.isfile() and (file := tar.extractfile(member)) is not None:
                 yield Path(member.name).name, file.read()
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 
+from tests.e2e.conftest import MakeExample
 from tests.e2e.deployment import Deployment, finished
 
 STORE = "demo.vvv.StoreService"
@@ -38,6 +39,16 @@ ERRORS: list[tuple[str, dict[str, Any], tuple[int, str, str]]] = [
     ("SoldItem", {}, (400, "invalid_argument", "an item without a title cannot be sold")),
 ]
 Call = Callable[[str, dict[str, Any]], Any]
+
+
+@pytest.fixture(scope="module", params=["split", "monolith"])
+def store(request: pytest.FixtureRequest, example: MakeExample) -> Iterator[Deployment]:
+    """The services of the record store, running, in each mode."""
+    app = example("vinyl")
+    app.build("store", "--mode", request.param)
+    app.up()
+    yield app
+    app.remove()
 
 
 def curl(url: str, *words: str) -> tuple[int, bytes]:
