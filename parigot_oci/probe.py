@@ -16,6 +16,7 @@ from typing import Any
 from parigot_oci.errors import GuestError, Problem
 from parigot_oci.model import App, Declaration, Guest
 from parigot_oci.process import Finished, OutOfTimeError, run
+from parigot_oci.records import parse
 from parigot_oci.resources import folder
 from parigot_oci.state import put, state
 from parigot_oci.wasm import Module, check, read
@@ -110,7 +111,8 @@ def _refused(guest: Guest, finished: Finished) -> GuestError:
 
 
 def _failed(guest: Guest, what: str, output: str, hint: str = "") -> GuestError:
-    shown = "".join(f"\n  | {line}" for line in output.strip().splitlines()[-40:])
+    lines = [parse(line).get("text", line) for line in output.strip().splitlines()[-40:]]
+    shown = "".join(f"\n  | {line}" for line in lines)
     return GuestError(Problem(what=f"{guest.kind} {guest.name}: {what}{shown}", file=str(guest.wasm), hint=hint))
 
 

@@ -9,8 +9,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -182,19 +182,25 @@ def _python(app: App, place: str, arguments: list[str]) -> Finished:
         raise ManifestError(Problem(what=f"protoc is {late}", file=str(app.file), hint=hint)) from late
 
 
-def _errors(app: App, files: _Files, text: str) -> Iterator[Problem]:
+def _errors(app: App, files: _Files, text: str) -> list[Problem]:
     """protoc's own words; what it says without a line is about the whole."""
-    for line in dict.fromkeys(text.splitlines()):
-        if match := _ERROR.fullmatch(line):
-            file, what = files.all.get(match["file"], match["file"]), match["what"]
-            missing = _IMPORTED.match(what)
-            absent = what == "File not found." and not match["line"]
-            if "warning:" in what or absent or (missing and missing[1] in files.all):
-                continue  # what is wrong with an imported file is said of that file, or of the import
-            hint = "Imports are looked up below the folders of `protos`." if missing else ""
-            yield Problem(what=what, file=str(file), line=int(match["line"] or 0), hint=hint)
-        elif line.strip():
-            yield Problem(what=f"protoc: {line}", file=str(app.file))
+    problems: list[Problem] = []
+    for line in filter(str.strip, dict.fromkeys(text.splitlines())):
+        match = _ERROR.fullmatch(line)
+        if not match:
+            problems.append(Problem(what=f"protoc: {line}", file=str(app.file)))
+            continue
+        file, what = files.all.get(match["file"], match["file"]), match["what"]
+        missing = _IMPORTED.match(what)
+        absent = what == "File not found." and not match["line"]
+        if "warning:" in what or absent or (missing and missing[1] in files.all):
+            continue  # what is wrong with an imported file is said of that file, or of the import
+        if problems and what.startswith("Suggested field numbers"):
+            problems[-1] = replace(problems[-1], hint=f"{what}.")
+            continue
+        hint = "Imports are looked up below the folders of `protos`." if missing else ""
+        problems.append(Problem(what=what, file=str(file), line=int(match["line"] or 0), hint=hint))
+    return problems
 
 
 def _look(compiled: FileDescriptorSet, files: _Files) -> Protos:

@@ -6,6 +6,7 @@ the services exposed there answer).
 """
 
 import errno
+import os
 import selectors
 import socket
 import traceback
@@ -69,7 +70,8 @@ class Server:
             self._socket = socket.create_server(address, family=family, backlog=512, reuse_port=False)
         except OSError as error:
             hint = "end what uses it, or give the service another one under `ports`"
-            raise NodeError(f"cannot listen at {host}:{port}: {error.strerror or error}: {hint}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)  # its own text says the address once more
+            raise NodeError(f"cannot listen at {host}:{port}: {why}: {hint}") from error
         self._socket.setblocking(False)
         self._listen()
         if not kernel.clock.virtual:  # a virtual clock would leap from one look to the next

@@ -25,11 +25,11 @@ LAYERS = {
         builders targets ground runtime settle picture call follow
         image
         base
-        bytecode debian wheels plan graph records
+        bytecode debian wheels plan graph
         lock probe protos sources
         toolchains manifest
         wasm process schema
-        layers state yamlfile
+        layers state yamlfile records
         model resources oci_runtime
         errors
     """,
