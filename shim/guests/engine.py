@@ -15,6 +15,7 @@ import platform
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ STACK = 48 << 20
 """Bytes of stack for guests, nested entries and the kernel's functions between them included."""
 FUEL = 1_000_000
 """Fuel that stands for a millisecond of computing."""
+SYSTEM_CALL = FUEL // 100
+"""Fuel that a system call costs."""
 LOOK = 0.02
 """Seconds between two looks of the watchdog while a guest runs."""
 
@@ -151,12 +154,25 @@ class Engine:
         """The limit of the entry that runs is this one from now on."""
         with self._lock:
             self._limit = limit
-            self.store.set_epoch_deadline(1)
+            self.store.set_epoch_deadline(1 if self.interruption is None else 0)
+            if limit is not None and not self._fuel:
+                self._awake.set()
         if self._fuel:
-            computing = (1 << 62) if limit is None else max(0, limit - self._clock.peek()) // MS * FUEL
-            self.store.set_fuel(min(computing, 1 << 62))
-        elif limit is not None and not self._awake.is_set():
-            self._awake.set()
+            self.store.set_fuel(self._allowed())
+
+    def charge(self) -> None:
+        """
+        Under a seed a system call counts as computing, and time that was waited for is gone: a guest that does nothing but
+        ask and wait would else never come to the end of its fuel.
+        """
+        if self._fuel:
+            self.store.set_fuel(max(0, min(self.store.get_fuel(), self._allowed()) - SYSTEM_CALL))
+
+    def _allowed(self) -> int:
+        """Fuel until the limit."""
+        if self._limit is None:
+            return 1 << 62
+        return min(max(0, self._limit - self._clock.peek()) // MS * FUEL, 1 << 62)
 
     def interrupt(self, why: BaseException) -> None:
         """From any thread: ends the entry that runs, whatever its limit."""
@@ -169,12 +185,12 @@ class Engine:
         while True:
             self._awake.wait()
             with self._lock:
-                if self._limit is not None and self._clock.peek() >= self._limit and not self._fuel:
+                if self._limit is not None and self._clock.peek() >= self._limit:
                     self.engine.increment_epoch()
-            idle = idle + 1 if self._limit is None else 0
-            if idle > 10:
-                self._awake.clear()
-            threading.Event().wait(LOOK)
+                idle = idle + 1 if self._limit is None else 0
+                if idle > 10:
+                    self._awake.clear()
+            time.sleep(LOOK)
 
 
 def _is_ours(path: Path) -> bool:

@@ -8,7 +8,7 @@ slot decides what a call is, so a slot can be filled anew without the guest noti
 import contextlib
 import ctypes
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import wasmtime
 
@@ -29,6 +29,14 @@ STUB = """(module
   (return_call_indirect $slots (type $call) (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)
    (local.get 5) (local.get 6) (local.get 0))))"""
 PARIGOT, WASI = "parigot", "wasi_snapshot_preview1"
+ENTRIES: Mapping[str, tuple[list[str], list[str]]] = {
+    "_start": ([], []),
+    "parigot_alloc": ([I32], [I32]),
+    "parigot_handle": ([I32] * 5, []),
+    "parigot_resume": ([I32], []),
+    "parigot_stop": ([], []),
+}
+"""Exports that the kernel enters, with their parameters and results."""
 
 _TYPES = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -77,7 +85,7 @@ class ModuleGuest:
         """
         Loads the module and makes all that it imports, once for all its instances.
 
-        Raises NodeError: no valid module, an import that nobody provides, a missing export.
+        Raises NodeError: no valid module, an import that nobody provides, an export that is missing or of another type.
         """
         spec = self._member.spec
         self._module = self._engine.load(spec.wasm, spec.compiled)
@@ -87,25 +95,49 @@ class ModuleGuest:
         assert isinstance(call, wasmtime.Func), "see STUB"
         self._slots = slots
         self._slot = self._function(abi.slot())
-        provided: Mapping[str, Mapping[str, Import]] = {PARIGOT: abi.imports(), WASI: wasi.imports()}
+        provided: Mapping[str, Mapping[str, Import]] = {
+            PARIGOT: {**abi.imports(), "call": abi.slot()},
+            WASI: wasi.imports(),
+        }
         self._imports: list[wasmtime.Func] = []
         made: dict[tuple[str, str], wasmtime.Func] = {(PARIGOT, "call"): call}
         for wanted in self._module.imports:
             key = wanted.module, wanted.name or ""
+            known = provided.get(key[0], {}).get(key[1])
+            if known is None:
+                raise NodeError(f"{spec.name}: nobody provides the import {key[0]}.{key[1]}: see schemas/abi.md")
+            self._check_type(f"import {key[0]}.{key[1]}", wanted.type, known.params, known.results)
             if key not in made:
-                known = provided.get(key[0], {}).get(key[1])
-                if known is None or not isinstance(wanted.type, wasmtime.FuncType):
-                    raise NodeError(f"{spec.name}: nobody provides the import {key[0]}.{key[1]}: see schemas/abi.md")
                 made[key] = self._function(known)
             self._imports.append(made[key])
-        exports = {export.name for export in self._module.exports}
+        self._check_exports()
+
+    def _check_exports(self) -> None:
+        exports = {export.name: export.type for export in self._module.exports}
         for name in ("memory", "_start"):
             if name not in exports:
-                raise NodeError(f"{spec.name}: it exports no {name}: a guest is a command of WASI preview 1")
+                raise NodeError(f"{self._member.name}: it exports no {name}: a guest is a command of WASI preview 1")
+        if not isinstance(exports["memory"], wasmtime.MemoryType):
+            raise NodeError(f"{self._member.name}: its export memory is no memory: see schemas/abi.md")
+        for name, (params, results) in ENTRIES.items():
+            if name in exports:
+                self._check_type(f"export {name}", exports[name], params, results)
+
+    def _check_type(self, what: str, found: object, params: Sequence[str], results: Sequence[str]) -> None:
+        wanted, had = _signature(params, results), "no function"
+        if isinstance(found, wasmtime.FuncType):
+            had = _signature(map(str, found.params), map(str, found.results))
+        if had != wanted:
+            raise NodeError(f"{self._member.name}: its {what} is {had}, where {wanted} is wanted: see schemas/abi.md")
 
     def _function(self, wanted: Import) -> wasmtime.Func:
         kind = wasmtime.FuncType([_TYPES[t]() for t in wanted.params], [_TYPES[t]() for t in wanted.results])
-        return wasmtime.Func(self._store, kind, wanted.do)
+
+        def do(*args: int) -> int | None:
+            self._engine.charge()
+            return wanted.do(*args)
+
+        return wasmtime.Func(self._store, kind, do)
 
     # --- entries -----------------------------------------------------------------------------------------------------
 
@@ -113,15 +145,15 @@ class ModuleGuest:
         with self._entry(limit):
             self.memory.use(None)
             exports = wasmtime.Instance(self._store, self._module, self._imports).exports(self._store)
-            memory, main = exports["memory"], exports["_start"]
-            if not isinstance(memory, wasmtime.Memory) or not isinstance(main, wasmtime.Func):
-                raise NodeError(f"{self._member.name}: its exports memory and _start are not a memory and a function")
+            memory = exports["memory"]
+            assert isinstance(memory, wasmtime.Memory), "checked in _check_exports"
             self.memory.use(memory)
             self._alloc, self._handle = exports.get("parigot_alloc"), exports.get("parigot_handle")
             self._resume, self._stop = exports.get("parigot_resume"), exports.get("parigot_stop")
             try:
-                main(self._store)
+                _function(exports["_start"], "_start")(self._store)
             except Served:
+                _function(self._handle, "parigot_handle")  # missing it is noticed now, not at the first call
                 return True
         return False
 
@@ -191,6 +223,10 @@ def _above(frames: Sequence[wasmtime.Frame], outer: Sequence[wasmtime.Frame]) ->
         if places(frames[-shared:]) == places(outer[:shared]):
             return frames[:-shared]
     return frames
+
+
+def _signature(params: Iterable[str], results: Iterable[str]) -> str:
+    return f"({', '.join(params)}) -> ({', '.join(results)})"
 
 
 def _function(export: object, name: str) -> Callable[..., int]:
