@@ -41,14 +41,15 @@ class Metadata:
 
     def add(self, name: str, value: str) -> None:
         """Raises Failure: INVALID_ARGUMENT for a name or a value that may not be, RESOURCE_EXHAUSTED beyond 16 KiB."""
-        name = name.lower()
+        name, value = name.lower(), value.strip(" ")  # as HTTP would on the way to another node
         if not _NAME.fullmatch(name) or is_reserved(name):
             raise Failure(Code.INVALID_ARGUMENT, f"metadata name {name!r} is not allowed")
         if not _VALUE.fullmatch(value):
             raise Failure(Code.INVALID_ARGUMENT, f"metadata value of {name!r} is not printable ASCII")
-        self._size += len(name) + len(value) + 4
-        if self._size > METADATA:
+        size = self._size + len(name) + len(value) + 4
+        if size > METADATA:
             raise Failure(Code.RESOURCE_EXHAUSTED, f"metadata is over {METADATA} bytes")
+        self._size = size
         self.items.append((name, value))
 
     def get(self, name: str) -> str | None:
@@ -102,10 +103,11 @@ class Call:
         if self.ended:
             return
         self.status = int(code) | (NOT_EXECUTED if code and not executed else 0)
-        self.reply = reply
+        self.reply, self.request = reply, b""
         if self.timer:
             self.timer.cancel()
-        for action in self._after:
+        actions, self._after = self._after, []
+        for action in actions:
             action(self)
 
     def then(self, action: Callable[["Call"], None]) -> None:

@@ -5,12 +5,16 @@ Guests and sockets have a thread of their own, with a deep stack; the main threa
 the program's, 0 for services that were stopped, 1 when the start was aborted or the program's node was lost.
 """
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from shim import config, vitals
@@ -22,7 +26,7 @@ from shim.guests.module import ModuleGuest, stub
 from shim.ingress import Inside, Outside
 from shim.kernel import Kernel, Target
 from shim.logbook import Lines, Logbook, Rate
-from shim.loop import Loop, wait_readable
+from shim.loop import Loop, wait_ready
 from shim.member import Member, State
 from shim.messages import NodeError
 from shim.runner import Runner
@@ -80,6 +84,10 @@ class Host:
             program = any(member.spec.is_program for member in self._members)
             self.code = 128 + stopped.number if program else 0
             self._wind_down(tell=program)
+        except Exception as error:
+            fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
+            self._log.record(self.node.name, f"fault of the shim: {error!r}", level="error", fields=fields)
+            self.code = 1
 
     def _live(self) -> int:
         self._equip()
@@ -187,16 +195,17 @@ class Host:
         spec = member.spec
         err = Lines(self._log, self._rates[spec.name], spec.name, "stderr")
         if spec.is_program:
-            readable = (lambda number: wait_readable(self._loop, self._drive_all, number)) if self.node.stdin else None
-            stdio: LoggedStdio | ProgramStdio = ProgramStdio(err, readable)
+
+            def wait(descriptor: int) -> None:
+                outside = partial(self._kernel.wait_outside, member)
+                wait_ready(self._loop, outside, descriptor, write=descriptor == 1)
+
+            stdio: LoggedStdio | ProgramStdio = ProgramStdio(err, wait, stdin=self.node.stdin)
         else:
             stdio = LoggedStdio(Lines(self._log, self._rates[spec.name], spec.name, "stdout"), err)
         member.flush = stdio.close
         env = {key: os.environ.get(key, value) if self.node.env_overrides else value for key, value in spec.env.items()}
         return Wasi(self._kernel, member, guest.memory, stdio, [spec.name, *spec.args], env)
-
-    def _drive_all(self, until) -> None:  # type: ignore[no-untyped-def]
-        self._kernel.drive(until, None)
 
     def _listen(self) -> None:
         """Everything that can be taken by another process is taken before a guest runs."""
@@ -250,6 +259,7 @@ def _with_args(node: config.Node, args: list[str]) -> config.Node:
 
 def main(path: str, args: list[str]) -> int:
     """Runs the node. Returns the exit code."""
+    _take_descriptors()
     sys.setrecursionlimit(100_000)  # nested calls are nested frames; the stack below is made for them
     threading.stack_size(STACK * 2 + (16 << 20))
     try:
@@ -264,5 +274,16 @@ def main(path: str, args: list[str]) -> int:
     threading.stack_size(0)
     while thread.is_alive():
         thread.join(3600)
-    sys.stdout.flush()
     return host.code
+
+
+def _take_descriptors() -> None:
+    """As many as the system gives, for connections; and 0, 1 and 2, lest something else gets these numbers."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

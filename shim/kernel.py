@@ -156,8 +156,14 @@ class Kernel:
         member.resolved.add((handle, number))
         return number
 
-    def begin(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> Call:
-        """Starts a call of the guest's; `timeout` in milliseconds, 0 for what is left. Raises Failure."""
+    def begin(
+        self, member: Member, handle: int, method: int, request: bytes, timeout: int, *, end: int | None = None
+    ) -> Call:
+        """
+        Starts a call of the guest's; `timeout` in milliseconds, 0 for what is left. Raises Failure.
+
+        `end`: when it has to be over at the latest, for work that has no deadline of its own.
+        """
         self.calling(member)
         service = self._service(member, handle)
         if (handle, method) not in member.resolved:
@@ -169,7 +175,7 @@ class Kernel:
             service=service,
             method=target.methods[method],
             request=request,
-            deadline=self._deadline(work, timeout),
+            deadline=self._deadline(work, timeout, end),
             caller=member.name,
             headers=member.headers,
         )
@@ -177,10 +183,11 @@ class Kernel:
         self.submit(call, target)
         return call
 
-    def _deadline(self, work: Call | None, timeout: int) -> int:
+    def _deadline(self, work: Call | None, timeout: int, end: int | None) -> int:
         now = self.clock.peek()
         if work is None:
-            return now + (timeout * MS or self.node.call)
+            own = now + (timeout * MS or self.node.call)
+            return own if end is None else min(own, end)
         return min(now + timeout * MS, work.deadline) if timeout else work.deadline
 
     def submit(self, call: Call, target: Target, *, report: bool = True) -> None:
@@ -209,7 +216,7 @@ class Kernel:
 
     def call(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> Call:
         """A call of the guest's, ended."""
-        call = self.begin(member, handle, method, request, timeout)
+        call = self.begin(member, handle, method, request, timeout, end=member.limit)
         self.drive(lambda: call.ended, call)
         self._last(member, call)
         return call
@@ -231,7 +238,7 @@ class Kernel:
             event.rung = True
             self._ring(member, event)
 
-        self.scheduler.at(self.clock.peek() + ms * MS, rung)
+        event.timer = self.scheduler.at(self.clock.peek() + ms * MS, rung)
         return event.number
 
     def wait(self, member: Member, number: int, timeout: int) -> Call | None:
@@ -259,6 +266,16 @@ class Kernel:
     def sleep(self, member: Member, until: int) -> None:
         """Until the clock reads `until`, or the work's deadline. What belongs to the work goes on meanwhile."""
         self._wait_for(member, lambda: False, until, member.current)
+
+    def wait_outside(self, member: Member, ready: Callable[[], bool]) -> None:
+        """
+        Until something outside the node, a descriptor, is ready. Everything else goes on meanwhile, but not under a seed: how
+        long it takes is not the same each time.
+        """
+        if self.clock.virtual and member.limit is None:
+            self.scheduler.block(ready)
+        else:
+            self._wait_for(member, ready, None, member.current)
 
     def _wait_for(self, member: Member, done: Callable[[], bool], until: int | None, scope: Call | None) -> bool:
         """
@@ -291,6 +308,8 @@ class Kernel:
         if call is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open call")
         code = status & 0x1F
+        if code != Code.OK:
+            reply = reply.decode("utf-8", "replace").encode()  # a text, as it would be from another node
         call.end(Code(code) if code <= Code.UNAUTHENTICATED else Code.UNKNOWN, reply)
 
     def enter(self, member: Member, number: int) -> None:

@@ -5,6 +5,7 @@ The reserved keys come first and in this order; a field of a guest's that has on
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ class Logbook:
     def __init__(self, clock: Clock, *, format: str = "logfmt", stream: IO[str] | None = None) -> None:
         self.clock = LogicalClock(clock)
         self._format = _logfmt if format == "logfmt" else _json
-        self._stream = stream or sys.stderr
+        self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
 
     def record(
         self,

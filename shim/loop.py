@@ -1,7 +1,7 @@
 """The node's sockets: one selector, polled by whoever drives the scheduler; and streams that never block."""
 
 import contextlib
-import os
+import select
 import selectors
 import socket
 from collections import deque
@@ -61,16 +61,16 @@ class Loop:
         self._poll_end.close()
 
 
-def wait_readable(loop: Loop, drive: Callable[[Callable[[], bool]], None], descriptor: int) -> None:
-    """Until the descriptor can be read, driving the node meanwhile. A regular file always can."""
-    ready: list[int] = []
-    try:
-        loop.watch(descriptor, selectors.EVENT_READ, ready.append)
-    except (PermissionError, ValueError):
-        os.fstat(descriptor)
+def wait_ready(loop: Loop, wait: Callable[[Callable[[], bool]], None], descriptor: int, *, write: bool) -> None:
+    """Until the descriptor can be read, or written. `wait` polls the loop until a condition holds."""
+    poll = select.poll()  # of regular files, too, which are always ready and which an epoll refuses
+    poll.register(descriptor, select.POLLOUT if write else select.POLLIN)
+    if poll.poll(0):
         return
+    ready: list[int] = []
+    loop.watch(descriptor, selectors.EVENT_WRITE if write else selectors.EVENT_READ, ready.append)
     try:
-        drive(lambda: bool(ready))
+        wait(lambda: bool(ready))
     finally:
         loop.forget(descriptor)
 

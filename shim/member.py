@@ -9,6 +9,7 @@ from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS
 from shim.messages import Unwinding
+from shim.scheduler import Timer
 
 GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
@@ -73,6 +74,7 @@ class Event:
         self.number = number
         self.work = work
         self.call = call
+        self.timer: Timer | None = None
         self.rung = False
 
     @property
@@ -97,10 +99,14 @@ class Member:
         self.told: set[str] = set()
         """What it was refused, as the log has it."""
         self.state = State.NEW
+        self.events: dict[int, Event] = {}
         self.reset()
 
     def reset(self) -> None:
         """All that a fresh instance begins without."""
+        for event in self.events.values():
+            if event.timer is not None:
+                event.timer.cancel()
         self.requires: set[str] = set()
         self.exports: list[str] = []
         self.bound: dict[str, dict[str, int]] = {}
@@ -109,7 +115,7 @@ class Member:
         self.current: Call | None = None
         self.open: dict[int, Call] = {}
         """Calls that it has been entered with and has not answered, by their number in the guest."""
-        self.events: dict[int, Event] = {}
+        self.events = {}
         self.ended: deque[int] = deque()
         """Events that it has not been resumed with."""
         self.numbers = 0

@@ -126,6 +126,11 @@ class Runner:
             self._crashed(member, crash)
         except Exit as end:
             self._crashed(member, Crash(f"ended itself with exit code {end.code}"))
+        except NodeError as refused:
+            self._crashed(member, Crash(str(refused)))
+        except BaseException:  # the node is told to stop: a guest cut off in the middle is not entered again
+            member.state = State.ENDED
+            raise
         finally:
             member.entered, member.current, self.entry = False, None, outer
 
@@ -244,6 +249,8 @@ class Runner:
 
     def stop(self) -> None:
         """Services stop in reverse start order, each with a last entry of a second at most."""
+        for member in self.members:
+            member.flush()  # those, too, that never got to serve
         for member in reversed(self.members):
             if member.state is not State.SERVING or member.entered:
                 continue

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from shim.clock import Clock
 
+MANY = 1_024
+"""Timers that may be kept although they have been cancelled."""
+
 Poll = Callable[[int | None], None]
 """Lets sockets have their say; waits for them at most so many nanoseconds (None: as long as it takes)."""
 
@@ -27,6 +30,7 @@ class Scheduler:
         self._clock = clock
         self._poll = poll
         self._timers: list[tuple[int, int, Timer]] = []
+        self._many = MANY
         self._count = 0
         self.interruption: BaseException | None = None
         """Set it (from any thread, then wake the poll), and whoever drives is left by it."""
@@ -36,7 +40,15 @@ class Scheduler:
         timer = Timer(action)
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, timer))
+        if len(self._timers) > self._many:
+            self._clean()
         return timer
+
+    def _clean(self) -> None:
+        """Cancelled timers would stay until they are due: most calls end long before their deadline."""
+        self._timers = [entry for entry in self._timers if entry[2].action is not None]
+        heapq.heapify(self._timers)
+        self._many = max(MANY, 2 * len(self._timers))
 
     def drive(self, until: Callable[[], bool], step: Callable[[], bool]) -> None:
         """Goes on until `until` holds. `step` enters one guest and says whether there was one to enter."""
@@ -48,6 +60,13 @@ class Scheduler:
                 continue
             if not until():
                 self._wait()
+
+    def block(self, until: Callable[[], bool]) -> None:
+        """Until `until` holds, by what comes from outside alone: no timer is due meanwhile, and no guest entered."""
+        while not until():
+            if self.interruption is not None:
+                raise self.interruption
+            self._poll(None)
 
     def _due(self) -> bool:
         """Does the earliest action that is due."""

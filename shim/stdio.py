@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from shim.logbook import Lines
 
+PIPE = 4_096
+"""Bytes that a pipe takes without making the writer wait, once it can be written (PIPE_BUF)."""
+
 
 class LoggedStdio:
     """Of a service: stdin is empty, output becomes records."""
@@ -24,17 +27,22 @@ class LoggedStdio:
 
 
 class ProgramStdio:
-    """Of a program: stdout passes through byte for byte; stdin does where it is given. stderr becomes records."""
+    """
+    Of a program: stdout passes through byte for byte; stdin does where it is given. stderr becomes records.
 
-    def __init__(self, err: Lines, wait_readable: Callable[[int], None] | None) -> None:
+    `wait` comes back when a descriptor can be read (0) or written (1).
+    """
+
+    def __init__(self, err: Lines, wait: Callable[[int], None], *, stdin: bool) -> None:
         self._err = err
-        self._wait_readable = wait_readable
+        self._wait = wait
+        self._stdin = stdin
 
     def read(self, count: int) -> bytes:
-        if self._wait_readable is None:
+        if not self._stdin:
             return b""
         try:
-            self._wait_readable(0)
+            self._wait(0)
             return os.read(0, count)
         except OSError:  # closed by whoever started us: as empty as /dev/null
             return b""
@@ -43,8 +51,11 @@ class ProgramStdio:
         if descriptor == 2:
             self._err.write(data)
             return
-        while data:
-            data = data[os.write(1, data) :]
+        for start in range(0, len(data), PIPE):
+            piece = data[start : start + PIPE]
+            while piece:
+                self._wait(1)
+                piece = piece[os.write(1, piece) :]
 
     def close(self) -> None:
         self._err.close()

@@ -23,7 +23,7 @@ READ, WRITE, POLL = 1 << 1, 1 << 6, 1 << 27
 PIECES = 1_024
 """Entries of one vector of buffers or subscriptions."""
 PIECE = 1 << 20
-"""Bytes read from standard input at once."""
+"""Bytes read or written at once: guests have to go on by themselves after less than all, and can be ended in between."""
 
 
 class Stdio(Protocol):
@@ -46,8 +46,8 @@ class Wasi:
         self._member = member
         self._memory = memory
         self._stdio = stdio
-        self._args = [arg.encode() + b"\0" for arg in args]
-        self._env = [f"{key}={value}".encode() + b"\0" for key, value in env.items()]
+        self._args = [_text(arg) for arg in args]
+        self._env = [_text(f"{key}={value}") for key, value in env.items()]
 
     def imports(self) -> Mapping[str, Import]:
         """All of them, by name."""
@@ -148,14 +148,14 @@ class Wasi:
         self._check(at, 4)
         written = 0
         for pointer, size in self._pieces(vector, count):
-            data = read(self._memory, pointer, size)
+            data = read(self._memory, pointer, min(size, PIECE - written))
             try:
                 self._stdio.write(descriptor, data)
             except BrokenPipeError:
                 return PIPE
             except OSError:
                 return IO
-            written += size
+            written += len(data)
         return self._put(at, struct.pack("<I", written & MASK))
 
     def _pieces(self, vector: int, count: int) -> list[tuple[int, int]]:
@@ -216,6 +216,11 @@ class Wasi:
     def _put(self, at: int, data: bytes) -> int:
         write(self._memory, at, len(data), data)
         return SUCCESS
+
+
+def _text(value: str) -> bytes:
+    """For C: with its zero. Bytes of a command line that are no UTF-8 stay what they were."""
+    return value.encode("utf-8", "surrogateescape") + b"\0"
 
 
 def _checked(do: Callable[..., int]) -> Callable[..., int]:

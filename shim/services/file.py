@@ -105,7 +105,7 @@ class Files:
             found = sorted(
                 path.relative_to(self._folder).as_posix()
                 for path in self._folder.rglob("*")
-                if path.is_file() and not path.name.startswith(_PARTIAL)
+                if path.is_file() and not path.name.startswith(_PARTIAL) and _is_text(path)
             )
         return file_pb2.ListResponse(paths=[path for path in found if path.startswith(prefix)]).SerializeToString()
 
@@ -132,6 +132,14 @@ class Files:
         if not place.resolve().is_relative_to(self._folder.resolve()):
             raise Failure(Code.INVALID_ARGUMENT, f"path {path!r} leaves the folder by a link")
         return place
+
+
+def _is_text(path: Path) -> bool:
+    """Not so of a name that something else has put there and that no message can hold."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _parse(kind: type[M], call: Call) -> M:

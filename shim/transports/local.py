@@ -37,6 +37,8 @@ class BuiltinTarget:
             call.end(Code.OK, self._handlers[call.method](call))
         except Failure as failure:
             call.fail(failure)
+        except Exception as error:  # the service's own fault is not its caller's
+            call.end(Code.INTERNAL, f"{call.service}/{call.method}: {error!r}".encode("utf-8", "replace"))
 
     def check(self, done: Callable[[str], None]) -> None:
         done("")
