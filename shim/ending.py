@@ -26,7 +26,9 @@ class Ending:
         self.lost = False
         """The program's node went away without a goodbye."""
         self._program = Peer(network, goodbye.program) if goodbye.program else None
-        self._until = kernel.clock.peek() + goodbye.patience
+        self._patience = goodbye.patience
+        self._missed: int | None = kernel.clock.peek()
+        """Since when the program's node is out of reach, as far as it was looked for."""
         if self._program is not None:
             self._look()
 
@@ -48,8 +50,10 @@ class Ending:
         now = self._kernel.clock.peek()
         # A node that answers at all is in reach, ready or not.
         if why in ("", "not ready yet"):
-            self._until = now + self._kernel.node.startup
-        elif now >= self._until:
+            self._missed, self._patience = None, self._kernel.node.startup
+        elif self._missed is None:  # not lost by one look: a guest may have kept this node from hearing the answer
+            self._missed = now
+        elif now - self._missed >= self._patience:
             self.lost = True
             self._kernel.logbook.record(
                 self._kernel.node.name,
