@@ -39,9 +39,13 @@ def reply(status: int, kind: str, body: bytes, *headers: str) -> bytes:
 
 
 @contextlib.contextmanager
-def peer(*replies: bytes) -> Iterator[int]:
-    """A node's port: the first request gets the first reply, and so on. A reply that begins with "!" is followed by the end."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def peer(*replies: bytes, port: int = 0, heard: list[bytes] | None = None) -> Iterator[int]:
+    """
+    A node's port: the first request gets the first reply, and so on. A reply that begins with "!" is followed by the end.
+
+    `heard` gets what was asked.
+    """
+    with socket.create_server(("127.0.0.1", port)) as server:
         rest = list(replies)
 
         def serve() -> None:
@@ -49,14 +53,15 @@ def peer(*replies: bytes) -> Iterator[int]:
                 while rest:
                     connection, _ = server.accept()
                     with connection, contextlib.suppress(OSError):
-                        _serve(connection, rest)
+                        _serve(connection, rest, [] if heard is None else heard)
 
         Thread(target=serve, daemon=True).start()
         yield int(server.getsockname()[1])
 
 
-def _serve(connection: socket.socket, rest: list[bytes]) -> None:
-    while rest and connection.recv(1 << 20):
+def _serve(connection: socket.socket, rest: list[bytes], heard: list[bytes]) -> None:
+    while rest and (asked := connection.recv(1 << 20)):
+        heard.append(asked)
         said = rest.pop(0)
         connection.sendall(said.removeprefix(b"!"))
         if said.startswith(b"!"):
