@@ -123,7 +123,7 @@ class Kernel:
         while True:
             answers: list[str] = []
             target.check(answers.append)
-            self.drive(lambda answers=answers: bool(answers), None)  # type: ignore[misc]
+            self.drive(lambda answers=answers: bool(answers), member.within)  # type: ignore[misc]
             if not answers[0]:
                 return
             if self.clock.peek() + AGAIN >= end:
@@ -184,11 +184,10 @@ class Kernel:
         return call
 
     def _deadline(self, work: Call | None, timeout: int, end: int | None) -> int:
-        now = self.clock.peek()
-        if work is None:
-            own = now + (timeout * MS or self.node.call)
-            return own if end is None else min(own, end)
-        return min(now + timeout * MS, work.deadline) if timeout else work.deadline
+        if work and not timeout:
+            return work.deadline
+        own, end = self.clock.peek() + (timeout * MS or self.node.call), work.deadline if work else end
+        return own if end is None else min(own, end)
 
     def submit(self, call: Call, target: Target, *, report: bool = True) -> None:
         """Sends a call on its way; from here on its deadline ends it, and a failure is a record of the log (`report`)."""
@@ -218,7 +217,7 @@ class Kernel:
         """A call of the guest's, ended."""
         call = self.begin(member, handle, method, request, timeout, end=member.limit)
         self.drive(lambda: call.ended, call)
-        self._last(member, call)
+        member.last, member.fetchable = call, call.reply
         return call
 
     def dispatch(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> int:
@@ -252,7 +251,7 @@ class Kernel:
         member.fetchable = None
         if not event.ended and timeout != 0:
             until = self.clock.peek() + timeout * MS if timeout > 0 else None
-            if not self._wait_for(member, lambda: event.ended, until, event.call or member.current):
+            if not self._wait_for(member, lambda: event.ended, until, event.call or self._scope(member)):
                 return None
         if not event.ended:
             return None
@@ -260,12 +259,12 @@ class Kernel:
         if number in member.ended:
             member.ended.remove(number)
         result = event.call or Call(id="", service="", method="", request=b"", deadline=0, status=0)
-        self._last(member, result)
+        member.last, member.fetchable = result, result.reply
         return result
 
     def sleep(self, member: Member, until: int) -> None:
         """Until the clock reads `until`, or the work's deadline. What belongs to the work goes on meanwhile."""
-        self._wait_for(member, lambda: False, until, member.current)
+        self._wait_for(member, lambda: False, until, self._scope(member))
 
     def wait_outside(self, member: Member, ready: Callable[[], bool]) -> None:
         """
@@ -275,7 +274,7 @@ class Kernel:
         if self.clock.virtual and member.limit is None:
             self.scheduler.block(ready)
         else:
-            self._wait_for(member, ready, None, member.current)
+            self._wait_for(member, ready, None, self._scope(member))
 
     def _wait_for(self, member: Member, done: Callable[[], bool], until: int | None, scope: Call | None) -> bool:
         """
@@ -296,6 +295,10 @@ class Kernel:
         if late and not done():
             raise Crash("waited too long", interrupted=True)
         return done() and all(alarms)
+
+    def _scope(self, member: Member) -> Call | None:
+        """Whose work may go on while the guest waits."""
+        return member.current or member.within
 
     def drive(self, until: Callable[[], bool], scope: Call | None) -> None:
         """Lets the node go on until `until` holds; guests are entered for calls that belong to `scope` alone, if there is one."""
@@ -382,9 +385,6 @@ class Kernel:
     def _room(self, member: Member) -> None:
         if len(member.events) >= EVENTS:
             raise Failure(Code.RESOURCE_EXHAUSTED, f"{EVENTS} events are open already", executed=False)
-
-    def _last(self, member: Member, call: Call) -> None:
-        member.last, member.fetchable = call, call.reply
 
     def _service(self, member: Member, handle: int) -> str:
         if not 0 <= handle < len(member.handles):

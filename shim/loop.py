@@ -55,11 +55,6 @@ class Loop:
         while self._posted:
             self._posted.popleft()()
 
-    def close(self) -> None:
-        self._selector.close()
-        self._wake_end.close()
-        self._poll_end.close()
-
 
 def wait_ready(loop: Loop, wait: Callable[[Callable[[], bool]], None], descriptor: int, *, write: bool) -> None:
     """Until the descriptor can be read, or written. `wait` polls the loop until a condition holds."""

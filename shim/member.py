@@ -95,6 +95,8 @@ class Member:
         self.entered = False
         self.limit: int | None = None
         """When the entry that is running has to be over, on the node's clock."""
+        self.within: Call | None = None
+        """The work that the entry that is running began for, or holds up: a restart may be waited for."""
         self.queued = False
         self.told: set[str] = set()
         """What it was refused, as the log has it."""
@@ -122,10 +124,6 @@ class Member:
         self.fetchable: bytes | None = None
         self.last: Call | None = None
         self.headers = Metadata()
-
-    @property
-    def serving(self) -> bool:
-        return self.state is State.SERVING
 
     def number(self) -> int:
         """The next number for a call or an event, unique in this instance."""

@@ -77,7 +77,7 @@ class Runner:
         if member.state is State.CRASHED:
             if scope is not None and not member.has_work(scope):
                 return False
-            self._restart(member)
+            self._restart(member, scope)
             return True
         if member.state is State.SERVING:
             work = member.take(scope)
@@ -120,6 +120,7 @@ class Runner:
         """One entry, for calls and events: what goes wrong in it is the guest's crash."""
         outer = self.entry
         member.entered, member.current, member.limit, self.entry = True, work, limit, (member, limit)
+        member.within = work
         try:
             action()
         except Crash as crash:
@@ -177,9 +178,9 @@ class Runner:
 
         self._kernel.scheduler.at(self._clock.peek() + WITHIN, again)
 
-    def _restart(self, member: Member) -> None:
+    def _restart(self, member: Member, scope: Call | None) -> None:
         try:
-            self.start(member)
+            self.start(member, scope)
         except NodeError as error:  # the app goes on without it
             self._crashed(member, Crash(f"could not be restarted: {error}", error.backtrace))
         else:
@@ -187,9 +188,9 @@ class Runner:
 
     # --- start and stop ----------------------------------------------------------------------------------------------
 
-    def start(self, member: Member) -> int:
+    def start(self, member: Member, scope: Call | None = None) -> int:
         """
-        Runs a guest's main: a service's until it serves, a program's to its end.
+        Runs a guest's main: a service's until it serves, a program's to its end. `scope`: the work that waits for it.
 
         Returns: a program's exit code; 0 for a service, which is ready then.
         Raises: NodeError, why the guest did not get there.
@@ -200,6 +201,7 @@ class Runner:
         limit = self._clock.peek() + self._kernel.node.startup
         outer = self.entry
         member.entered, member.limit, self.entry = True, limit, (member, limit)
+        member.within = scope
         try:
             serves = member.body.start(limit)
         except Exit as end:

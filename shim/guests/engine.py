@@ -207,6 +207,9 @@ def _keep(path: Path, code: bytes) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(code)
-        Path(name).replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(code)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink()

@@ -348,3 +348,18 @@ def test_calls_that_wait_for_a_guest_that_crashes_are_served_by_the_next_instanc
     calls = [arg for text in ("crash", "a", "bb") for arg in ("--dispatch", f"test.v1.H/M:{text}")]
     lines, _ = call_all(tmp_path, wat.service(tmp_path, handle), *calls, "--wait")
     assert [line.split()[0] for line in lines] == ["INTERNAL", "OK", "OK"]
+
+
+def test_while_a_caller_waits_for_a_restart_those_go_on_alone_that_work_for_it(tmp_path: Path) -> None:
+    """A third service, called by somebody else, is not entered between the caller and the one that takes long to restart."""
+    slow = guests.service("slow", exports={"test.v1.Slow": ["M"]}, READY_DELAY_MS="300")
+    front = guests.service(
+        "front", exports={"test.v1.Front": ["M"]}, requires=["test.v1.Slow"], MODE="forward", FORWARD="test.v1.Slow/M"
+    )
+    third = guests.service("third", exports={"test.v1.Third": ["M"]}, requires=["log.v1.LogService"], MODE="log")
+    calls = ["test.v1.Slow/M:!trap", "--dispatch", "test.v1.Front/M:a", "--dispatch", "test.v1.Third/M:b", "--wait"]
+    caller = program(*calls, requires=["test.v1.Slow", "test.v1.Front", "test.v1.Third"])
+    done = guests.run(node(tmp_path, [slow, front, third, caller], seed=1))
+    assert [line.split()[1] for line in done.stdout.decode().splitlines()] == ["INTERNAL", "OK", "OK"]
+    log = done.stderr.decode()
+    assert log.index("text=restarted") < log.index("text=called")
