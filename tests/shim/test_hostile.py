@@ -363,3 +363,13 @@ def test_while_a_caller_waits_for_a_restart_those_go_on_alone_that_work_for_it(t
     assert [line.split()[1] for line in done.stdout.decode().splitlines()] == ["INTERNAL", "OK", "OK"]
     log = done.stderr.decode()
     assert log.index("text=restarted") < log.index("text=called")
+
+
+def test_a_run_with_crashes_and_a_rest_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    odd = wat.service(tmp_path, f"(if (local.get $len) (then unreachable)) {wat.ECHO}")
+    calls = [*["--dispatch", "test.v1.H/M:x"] * 7, "--wait", "--sleep", "61000", "test.v1.H/M:", "test.v1.H/M:x:1"]
+    path = node(tmp_path, [odd, program(*calls, requires=["test.v1.H"])], seed=7)
+    runs = [
+        guests.run(path, env={"PYTHONHASHSEED": seed, "TZ": zone}) for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    ]
+    assert len({(done.returncode, done.stdout, done.stderr) for done in runs}) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from tests import guests
 from tests.guests import Guest, free_ports, node, program, service
+from tests.shim.running import started, wait_for
 from tests.shim.wire import JSON, exchange, peer, receive, reply, request
 
 ECHO = "/test.v1.Echo/Echo"
@@ -312,3 +313,23 @@ def test_a_connection_that_the_other_node_has_closed_is_not_used_again(tmp_path:
 
 def test_a_reply_that_nobody_asked_for_is_no_reply_to_the_next_call(tmp_path: Path) -> None:
     assert call_peer(tmp_path, proto(b"a") + proto(b"stray"), proto(b"b"), calls=2) == ["OK 1 a", "OK 1 b"]
+
+
+def test_a_restart_waits_for_a_requirement_on_another_node_and_its_callers_no_longer_than_they_wanted(
+    tmp_path: Path,
+) -> None:
+    outside, far = free_ports(2)
+    serving = b"!" + proto(b"\x08\x01")
+    routes = {"test.v1.Far": {"node": "far", "url": f"http://127.0.0.1:{far}", "health": f"http://127.0.0.1:{far}"}}
+    callee = service("callee", exports={"test.v1.C": ["M"]}, requires=["test.v1.Far"])
+    port = {"address": "127.0.0.1", "port": outside, "services": ["test.v1.C"]}
+    path = node(tmp_path, [callee], ports=[port], routes=routes, methods={"test.v1.Far": ["M"]})
+    with started(path):
+        with peer(serving, port=far):
+            wait_for(tmp_path / "log", "text=listening")
+        assert error_of(exchange(outside, request("/test.v1.C/M", b"!trap", connection="close"))) == "internal"
+        late = exchange(outside, request("/test.v1.C/M", b"early", connection="close", connect_timeout_ms="200"))
+        assert error_of(late) == "deadline_exceeded"
+        with peer(serving, port=far):
+            assert exchange(outside, request("/test.v1.C/M", b"again", connection="close")).endswith(b"again")
+    assert (tmp_path / "log").read_text().count("crashed") == 2  # the record of the crash, and of the call's failure
