@@ -144,6 +144,7 @@ def node_json(
         "node": node.name,
         "guests": [_guest_json(app, plan.graph, name, wasm, compiled) for name in node.guests],
         "builtins": list(node.builtins),
+        "order": [name for name in plan.graph.order if name in {*node.guests, *node.builtins}],
         "routes": {service: _route_json(route, calls, health) for service, route in node.routes.items()},
         "methods": _methods_json(plan.graph, node),
         "timeouts": {"startup_ms": app.timeouts.startup, "call_ms": app.timeouts.call},

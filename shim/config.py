@@ -65,6 +65,8 @@ class Node:
     name: str
     guests: tuple[Guest, ...]
     builtins: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    """Names of guests and built-in services, as they are started."""
     routes: Mapping[str, Route] = field(default_factory=dict)
     methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listen: tuple[str, int] | None = None
@@ -127,6 +129,7 @@ def _node(raw: Mapping[str, Any], folder: Path) -> Node:
         name=raw["node"],
         guests=tuple(_guest(guest, folder) for guest in raw["guests"]),
         builtins=tuple(raw["builtins"]),
+        order=tuple(raw.get("order") or [*raw["builtins"], *(guest["name"] for guest in raw["guests"])]),
         routes={service: Route(**_known(route)) for service, route in raw["routes"].items()},
         methods={service: tuple(methods) for service, methods in raw.get("methods", {}).items()},
         listen=_address(raw.get("listen")),

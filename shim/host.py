@@ -62,9 +62,11 @@ class Host:
         self._loop = Loop()
         self._scheduler = Scheduler(self._clock, self._loop.poll)
         self._kernel = Kernel(self.node, self._clock, self._log, self._scheduler)
-        self._members = [Member(spec) for spec in self.node.guests]
+        self._members = {spec.name: Member(spec) for spec in self.node.guests}
+        self._up: list[str] = []
+        """What has been started, in that order."""
         self._rates = {spec.name: Rate(self._clock) for spec in self.node.guests}
-        self._runner = Runner(self._kernel, self._members)
+        self._runner = Runner(self._kernel)
         self._network = Network(self._loop, self._scheduler, self._clock, self._log, node.message)
         self._engine: Engine | None = None
         self._ending: Ending | None = None
@@ -79,11 +81,10 @@ class Host:
         except NodeError as error:
             self._report(error)
             self.code = 1
-            self._wind_down(tell=any(member.spec.is_program for member in self._members))
+            self._wind_down(tell=self._has_program)
         except Stopped as stopped:
-            program = any(member.spec.is_program for member in self._members)
-            self.code = 128 + stopped.number if program else 0
-            self._wind_down(tell=program)
+            self.code = 128 + stopped.number if self._has_program else 0
+            self._wind_down(tell=self._has_program)
         except Exception as error:
             fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
             self._log.record(self.node.name, f"fault of the shim: {error!r}", level="error", fields=fields)
@@ -92,17 +93,19 @@ class Host:
     def _live(self) -> int:
         self._equip()
         self._listen()
-        for name in self.node.builtins:
-            self._log.record(name, "started")
-            self._log.record(name, "ready")
-        services = [member for member in self._members if not member.spec.is_program]
-        for member in services:
-            self._start(member)
+        programs = {name: member for name, member in self._members.items() if member.spec.is_program}
+        for name in self.node.order:
+            if name in self.node.builtins:
+                self._log.record(name, "started")
+                self._log.record(name, "ready")
+            elif name not in programs:
+                self._start(self._members[name])
+            self._up.append(name)
         for port in self.node.ports:
             self._log.record("ingress", "listening", fields={"port": port.port})
-        programs = [member for member in self._members if member.spec.is_program]
         if programs:
-            code = self._start(programs[0])
+            (program,) = programs.values()
+            code = self._start(program)
         else:
             self._kernel.drive(lambda: self._ending is not None and self._ending.over, None)
             code = 1 if self._ending is not None and self._ending.lost else 0
@@ -129,15 +132,23 @@ class Host:
         if self._engine is not None:
             self._engine.interruption = None
         try:
-            self._runner.stop()
-            for name in reversed(self.node.builtins):
-                self._log.record(name, "stopping")
+            for name in reversed(self._up):
+                if name in self._members:
+                    self._runner.stop(self._members[name])
+                else:
+                    self._log.record(name, "stopping")
+            for member in self._members.values():
+                member.flush()  # those, too, that never got to serve
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._scheduler.drive(until, lambda: False))
         except Stopped:
             pass  # told twice: no more goodbyes
         for server in self._servers:
             server.close()
+
+    @property
+    def _has_program(self) -> bool:
+        return any(guest.is_program for guest in self.node.guests)
 
     def interrupt(self, number: int) -> None:
         """From the main thread: the node is to stop. Told again, it stops at once."""
@@ -159,7 +170,7 @@ class Host:
 
     def _equip(self) -> None:
         exported: dict[str, Target] = {}
-        for member in self._members:
+        for member in self._members.values():
             for service, methods in member.spec.exports.items():
                 exported[service] = GuestTarget(self._runner, member, tuple(sorted(methods)))
         self._kernel.targets.update(self._builtins())
@@ -179,7 +190,7 @@ class Host:
             self._clock, fuel=self.node.seed is not None, memory=self.node.memory, cache=self.node.cache
         )
         shared = stub(self._engine)
-        for member in self._members:
+        for member in self._members.values():
             guest = ModuleGuest(self._engine, shared, member)
             guest.equip(Abi(self._kernel, member, guest.memory), self._wasi(member, guest))
             member.body = guest
@@ -215,7 +226,7 @@ class Host:
         if self.node.goodbye is not None:
             self._ending = Ending(self._kernel, self._network, self.node.goodbye)
         if self.node.listen is not None:
-            exported = frozenset(service for member in self._members for service in member.spec.exports)
+            exported = frozenset(service for member in self._members.values() for service in member.spec.exports)
             hosted = frozenset([file.SERVICE] if "file" in self.node.builtins else [])
             door = Inside(self._kernel, exported | hosted, self._goodbye)
             self._servers.append(Server(self._loop, self._kernel, door, transcoder, self.node.listen))
@@ -230,7 +241,7 @@ class Host:
     # --- health (asked by another thread) ----------------------------------------------------------------------------
 
     def _why_unhealthy(self) -> str:
-        for member in self._members:
+        for member in self._members.values():
             if member.state is State.RESTING:
                 return f"{member.name} has crashed too often and rests"
             if member.state in (State.NEW, State.STARTING, State.LAUNCHED) and not member.spec.is_program:
@@ -243,7 +254,7 @@ class Host:
     def _serves(self, service: str) -> bool | None:
         if service == file.SERVICE and "file" in self.node.builtins:
             return True
-        for member in self._members:
+        for member in self._members.values():
             if service in member.spec.exports:
                 return member.state in (State.SERVING, State.CRASHED)
         return None

@@ -24,11 +24,10 @@ STOP = 1_000 * MS
 
 
 class Runner:
-    def __init__(self, kernel: Kernel, members: list[Member]) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._clock = kernel.clock
         self._log = kernel.logbook
-        self.members = members
         self._queue: deque[Member] = deque()
         self.entry: tuple[Member, int | None] | None = None
         """Who is entered now, and until when (read by the health thread)."""
@@ -249,15 +248,12 @@ class Runner:
         how = late if crash.interrupted else f"crashed: {crash.reason} {where}"
         raise NodeError(f"{member.spec.kind} {member.name} {how}", backtrace=crash.trace)
 
-    def stop(self) -> None:
-        """Services stop in reverse start order, each with a last entry of a second at most."""
-        for member in self.members:
-            member.flush()  # those, too, that never got to serve
-        for member in reversed(self.members):
-            if member.state is not State.SERVING or member.entered:
-                continue
-            limit = self._clock.peek() + STOP
-            self._log.record(member.name, "stopping")
-            self._enter(member, None, limit, lambda member=member, limit=limit: member.body.stop(limit))  # type: ignore[misc]
-            member.flush()
-            member.state = State.ENDED
+    def stop(self, member: Member) -> None:
+        """A service's last entry, of a second at most."""
+        if member.state is not State.SERVING or member.entered:
+            return
+        limit = self._clock.peek() + STOP
+        self._log.record(member.name, "stopping")
+        self._enter(member, None, limit, lambda: member.body.stop(limit))
+        member.flush()
+        member.state = State.ENDED
