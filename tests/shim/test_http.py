@@ -279,32 +279,33 @@ def proto(body: bytes, *headers: str) -> bytes:
     return reply(200, "application/proto", body, *headers)
 
 
-@pytest.mark.parametrize(
-    ("said", "learned"),
-    [
-        (proto(b"ok"), "OK 2 ok"),
-        (b"!" + proto(b"half of it")[:-4], "UNAVAILABLE"),
-        (b"!", "UNAVAILABLE"),
-        (b"!SSH-2.0-OpenSSH\r\n", "UNAVAILABLE"),
-        (b"!" + proto(b"", *[f"h{number}: {'x' * 9_000}" for number in range(60)]), "UNAVAILABLE"),
-        (proto(b"x" * LIMIT), f"OK {LIMIT} different"),
-        (proto(b"x" * (LIMIT + 1)), "RESOURCE_EXHAUSTED"),
-        (reply(200, "text/html", b"<html>"), "UNKNOWN"),
-        (reply(503, "text/html", b"<html>"), "UNAVAILABLE"),
-        (reply(404, "text/plain", b""), "UNIMPLEMENTED"),
-        (reply(500, JSON, b'{"code":"aborted","message":"half \\ud800"}'), "ABORTED 6 half ?"),
-        (reply(500, JSON, b'{"code":"aborted","message":5}'), "ABORTED 1 5"),
-        (reply(500, JSON, b'{"code":["aborted"]}'), "UNKNOWN"),
-        (reply(500, JSON, b'{"code":"ok"}'), "UNKNOWN"),
-        (reply(500, JSON, b'{"code":"aborted","details":[{"type":"x"}]}'), "UNKNOWN"),
-        (reply(500, JSON, b'{"code":"aborted","details":[{"type":"\\ud800","value":"x"}]}'), "UNKNOWN"),
-        (reply(500, JSON, b"[" * 99_999), "UNKNOWN"),
-        (reply(500, JSON, json.dumps({"code": "aborted", "message": "\x01" * LIMIT}).encode()), f"ABORTED {LIMIT}"),
-    ],
-)
-def test_whatever_another_node_replies_the_caller_learns_it(tmp_path: Path, said: bytes, learned: str) -> None:
-    (line,) = call_peer(tmp_path, said)
-    assert line.startswith(learned)
+REPLIES = [
+    (proto(b"ok"), "OK 2 ok"),
+    (b"!" + proto(b"half of it")[:-4], "UNAVAILABLE"),
+    (b"!", "UNAVAILABLE"),
+    (b"!SSH-2.0-OpenSSH\r\n", "UNAVAILABLE"),
+    (b"!" + proto(b"", *[f"h{number}: {'x' * 9_000}" for number in range(60)]), "UNAVAILABLE"),
+    (proto(b"x" * LIMIT), f"OK {LIMIT} different"),
+    (proto(b"x" * (LIMIT + 1)), "RESOURCE_EXHAUSTED"),
+    (reply(200, "text/html", b"<html>"), "UNKNOWN"),
+    (reply(503, "text/html", b"<html>"), "UNAVAILABLE"),
+    (reply(404, "text/plain", b""), "UNIMPLEMENTED"),
+    (reply(500, JSON, b'{"code":"aborted","message":"half \\ud800"}'), "ABORTED 6 half ?"),
+    (reply(500, JSON, b'{"code":"aborted","message":5}'), "ABORTED 1 5"),
+    (reply(500, JSON, b'{"code":["aborted"]}'), "UNKNOWN"),
+    (reply(500, JSON, b'{"code":"ok"}'), "UNKNOWN"),
+    (reply(500, JSON, b'{"code":"aborted","details":[{"type":"x"}]}'), "UNKNOWN"),
+    (reply(500, JSON, b'{"code":"aborted","details":[{"type":"\\ud800","value":"x"}]}'), "UNKNOWN"),
+    (reply(500, JSON, b"[" * 99_999), "UNKNOWN"),
+    (reply(500, JSON, json.dumps({"code": "aborted", "message": "\x01" * LIMIT}).encode()), f"ABORTED {LIMIT}"),
+]
+"""What another node says, and what its caller learns from it."""
+
+
+def test_whatever_another_node_replies_the_caller_learns_it_and_can_call_again(tmp_path: Path) -> None:
+    lines = call_peer(tmp_path, *[said for said, _ in REPLIES], calls=len(REPLIES))
+    assert len(lines) == len(REPLIES)
+    assert [line for line, (_, learned) in zip(lines, REPLIES, strict=True) if not line.startswith(learned)] == []
 
 
 def test_a_connection_that_the_other_node_has_closed_is_not_used_again(tmp_path: Path) -> None:

@@ -37,8 +37,7 @@ BUSY = {
 }
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
-@pytest.mark.parametrize("doing", BUSY)
+@pytest.mark.parametrize(("doing", "number"), [*((doing, SIGTERM) for doing in BUSY), ("sleeps", SIGINT)])
 def test_a_program_that_is_told_to_stop_ends_with_the_signal_and_its_services_in_order(
     tmp_path: Path, doing: str, number: signal.Signals
 ) -> None:
