@@ -33,7 +33,7 @@ CONNECTIONS = 1_024
 IDLE = 60_000 * MS
 """Between two looks for connections that lie idle."""
 PIPELINE = 16
-"""Requests that may wait on one connection before no more is read from it."""
+"""Requests that may wait on one connection before no more is read from it; and no more bytes than one message may have."""
 PAUSE = 100 * MS
 """How long nobody is let in when the process may open no more files."""
 
@@ -63,7 +63,7 @@ class Server:
         self.kernel = kernel
         self.door = door
         self.transcoder = transcoder
-        self.connections: set[Exchange] = set()
+        self.connections: dict[Exchange, None] = {}  # in the order they came
         host, port = address
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -90,7 +90,7 @@ class Server:
                 if len(self.connections) >= CONNECTIONS:
                     sock.close()
                     continue
-                self.connections.add(Exchange(self, sock))
+                self.connections[Exchange(self, sock)] = None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):  # it would be ready again at once, and for nothing
                 self.loop.forget(self._socket)
@@ -145,7 +145,7 @@ class Exchange:
         self._stream.close()
 
     def _closed(self, why: str) -> None:
-        self._server.connections.discard(self)
+        self._server.connections.pop(self, None)
         if self._call is not None:
             self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
 
@@ -225,7 +225,8 @@ class Exchange:
                 self._begin(self._request)
             except Exception as error:  # a fault of the kernel's own: it costs this caller an error, and nobody else
                 self._faulty(error)
-        full = len(self._requests) >= PIPELINE
+        waiting = self._requests
+        full = len(waiting) >= PIPELINE or sum(len(one.body) for one in waiting) > self._server.kernel.node.message
         if full != self._stream.paused:
             self._stream.pause(full)
 
