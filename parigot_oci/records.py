@@ -29,6 +29,11 @@ class Line:
     text: str = field(compare=False)
     pairs: Mapping[str, str] = field(compare=False, default_factory=dict)
 
+    @property
+    def service(self) -> str:
+        """Whose record it is; of what is no record, the node's name."""
+        return self.pairs.get("service", self.node)
+
     def __str__(self) -> str:
         return self.text if self.pairs else f"{self.node} | {self.text}"
 

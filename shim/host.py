@@ -63,6 +63,8 @@ class Host:
         self._scheduler = Scheduler(self._clock, self._loop.poll)
         self._kernel = Kernel(self.node, self._clock, self._log, self._scheduler)
         self._members = {spec.name: Member(spec) for spec in self.node.guests}
+        self._open = False
+        """The ports lead to services that are ready."""
         self._up: list[str] = []
         """What has been started, in that order."""
         self._rates = {spec.name: Rate(self._clock) for spec in self.node.guests}
@@ -101,8 +103,12 @@ class Host:
             elif name not in programs:
                 self._start(self._members[name])
             self._up.append(name)
+        end = self._clock.peek() + self.node.startup
+        for service in sorted({service for port in self.node.ports for service in port.services}):
+            self._kernel.await_ready("ingress", service, end=end)
         for port in self.node.ports:
             self._log.record("ingress", "listening", fields={"port": port.port})
+        self._open = True
         if programs:
             (program,) = programs.values()
             code = self._start(program)
@@ -246,6 +252,8 @@ class Host:
                 return f"{member.name} has crashed too often and rests"
             if member.state in (State.NEW, State.STARTING, State.LAUNCHED) and not member.spec.is_program:
                 return f"{member.name} is {member.state.value}"
+        if self.node.ports and not self._open:
+            return "the services at its ports are not ready yet"
         entry = self._runner.entry
         if entry is not None and entry[1] is not None and self._clock.peek() > entry[1] + self.node.call:
             return f"{entry[0].name} computes beyond its deadline"

@@ -99,8 +99,9 @@ class Kernel:
             raise Refused(
                 f"{member.name} did not declare {', '.join(sorted(missing))}, which parigot.lock lists: {_LOCK}"
             )
+        end = member.limit if member.limit is not None else self.clock.peek() + self.node.startup
         for service in sorted(member.requires):
-            self._await(member, service)
+            self.await_ready(member.name, service, end=end, within=member.within)
         member.state = State.LAUNCHED
         if member.spec.is_program:
             member.limit = None
@@ -116,22 +117,23 @@ class Kernel:
         if member.state is not State.STARTING:
             raise Failure(Code.FAILED_PRECONDITION, f"{what}: only before launch")
 
-    def _await(self, member: Member, service: str) -> None:
-        """Until the service is ready. Raises Refused when the guest's start is over by its limit."""
+    def await_ready(self, who: str, service: str, *, end: int, within: Call | None = None) -> None:
+        """Until the service is ready. Raises Refused when it is not by `end`, on the node's clock."""
         target = self._target(service)
-        end = member.limit if member.limit is not None else self.clock.peek() + self.node.startup
         while True:
             answers: list[str] = []
             target.check(answers.append)
-            self.drive(lambda answers=answers: bool(answers), member.within)  # type: ignore[misc]
+            self.drive(lambda answers=answers: bool(answers), within)  # type: ignore[misc]
             if not answers[0]:
                 return
             if self.clock.peek() + AGAIN >= end:
                 raise Refused(
-                    f"{member.name} waited {self.node.startup // MS} ms (timeouts.startup) for {service}: {answers[0]}; look at "
+                    f"{who} waited {self.node.startup // MS} ms (timeouts.startup) for {service}: {answers[0]}; look at "
                     "the log of the service that exports it"
                 )
-            self.sleep(member, self.clock.peek() + AGAIN)
+            alarms: list[bool] = []
+            self.scheduler.at(self.clock.peek() + AGAIN, lambda alarms=alarms: alarms.append(True))  # type: ignore[misc]
+            self.drive(lambda alarms=alarms: bool(alarms), within)  # type: ignore[misc]
 
     # --- after launch ------------------------------------------------------------------------------------------------
 

@@ -276,12 +276,15 @@ class Exchange:
         body = connect.decompress(body, headers.get("content-encoding", ""), limit)
         if kind == connect.JSON:
             body = self._server.transcoder.to_proto(service, method, body)
+        allowed = connect.timeout(headers, kernel.node.call)
+        if not door.trusted:  # how long a handler may run is the manifest's to say, not a stranger's
+            allowed = min(allowed, kernel.node.call)
         call = Call(
             id=(headers.get(connect.CALL) if door.trusted else None) or kernel.root_id(),
             service=service,
             method=method,
             request=body,
-            deadline=kernel.clock.peek() + connect.timeout(headers, kernel.node.call),
+            deadline=kernel.clock.peek() + allowed,
             caller=headers.get(connect.CALLER, "") if door.trusted else "",
         )
         connect.read_metadata(self._request.headers, call.headers)

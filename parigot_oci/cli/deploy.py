@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +14,11 @@ from parigot_oci.builders import Builder
 from parigot_oci.builders.engine import Engine, connect
 from parigot_oci.builders.layout import Layout
 from parigot_oci.cli import runtimes, steps
-from parigot_oci.errors import EngineError, LockError, OutputError, Problem
+from parigot_oci.errors import EngineError, GraphError, LockError, OutputError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
-from parigot_oci.model import App, Mode
+from parigot_oci.model import BUILTINS, App, Mode
+from parigot_oci.plan import INGRESS
 from parigot_oci.records import merged
 from parigot_oci.state import put
 from parigot_oci.targets import compose
@@ -36,7 +37,9 @@ UpdateBase = Annotated[bool, typer.Option("--update-base", help="Pin the base an
 Kind = Annotated[Container, typer.Option(help="wasm: the .wasm alone, for machines with the parigot runtime.")]
 Placement = Annotated[Mode, typer.Option(help="One container for each service, or one for all.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
-Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Containers. Default: all of them.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Services, wherever they run. Default: all of them.")
+]
 Manifest = Annotated[Path | None, typer.Option("--file", help="The manifest. Default: parigot.yaml, here or above.")]
 
 
@@ -154,9 +157,9 @@ def _tell(app: App, built: dict[str, BuiltImage], changes: list[str], output: Pa
     console.note(f"next: {load}docker compose{file} up{orphans}")
 
 
-def logs(names: Nodes = None, follow: Follow = False, file: Manifest = None) -> None:
+def logs(names: Names = None, follow: Follow = False, file: Manifest = None) -> None:
     """
-    Print the unified log of a deployment: the records of all its containers, cause before effect.
+    Print the unified log of a deployment: the records of all its services, cause before effect.
 
     \b
     Examples:
@@ -164,14 +167,19 @@ def logs(names: Nodes = None, follow: Follow = False, file: Manifest = None) -> 
       parigot-oci logs -f store
     """
     app = steps.load(file)
+    _refuse_unknown(app, names or [])
     engine = connect(timeout=FOLLOWING) if follow else connect()
     found = engine.containers(app.name)
-    if unknown := sorted(set(names or ()) - set(found)):
-        there = f"there are: {', '.join(found)}" if found else "start it: docker compose up"
-        raise EngineError(Problem(what=f"{app.name} has no container of {', '.join(unknown)}", hint=there))
     if not found:
         raise EngineError(Problem(what=f"there are no containers of {app.name}", hint="start it: docker compose up"))
-    chosen = {name: container for name, container in found.items() if not names or name in names}
-    pieces = {name: engine.stderr(container, follow=follow) for name, container in sorted(chosen.items())}
+    pieces = {name: engine.stderr(container, follow=follow) for name, container in sorted(found.items())}
     for line in followed(pieces) if follow else merged(pieces):
-        console.result(str(line))
+        if not names or line.service in names:
+            console.result(str(line))
+
+
+def _refuse_unknown(app: App, names: Sequence[str]) -> None:
+    known = [*app.guests, *BUILTINS.values(), INGRESS]
+    if unknown := [name for name in names if name not in known]:
+        what = f"the manifest has no service or program {', '.join(unknown)}"
+        raise GraphError(Problem(what=what, file=str(app.file), hint=f"there are: {', '.join(known)}"))

@@ -193,7 +193,7 @@ def test_the_log_of_a_deployment_has_the_records_of_all_containers_in_causal_ord
     assert only
     assert all("service=stock" in line for line in only)
     unknown = tool(deployed, "logs", "nobody")
-    assert unknown.returncode == 69
+    assert unknown.returncode == 65
     assert "stock" in unknown.stderr
 
 
