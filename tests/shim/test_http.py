@@ -208,6 +208,12 @@ def test_timeouts_of_nothing_and_of_months_are_kept_to(running: Running) -> None
     assert OK.match(ask(running, ECHO, connect_timeout_ms="9999999999"))
 
 
+def test_who_comes_from_outside_gets_no_more_time_than_the_manifest_gives(running: Running) -> None:
+    answer = ask(running, "/test.v1.C/M", b"!later", connect_timeout_ms="9999999999")
+    assert error_of(answer) == "deadline_exceeded"
+    assert b"within 2000 ms" in answer
+
+
 @pytest.mark.parametrize(
     "body",
     [
