@@ -65,7 +65,11 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """A .wasm file. `digest` is the SHA-256 of its bytes in hexadecimal. A component's inside is not read."""
+    """
+    A .wasm file. `digest` is the SHA-256 of its bytes in hexadecimal. A component's inside is not read.
+
+    `imports` are in the file's order, each once: a module may import the same twice.
+    """
 
     path: Path
     flavour: Flavour
@@ -210,7 +214,8 @@ def _parse(path: Path, content: bytes) -> Module:
             imports += [_import(body) for _ in range(body.number())]
         elif section == _EXPORTS:
             exports += [_export(body) for _ in range(body.number())]
-    return Module(path=path, flavour=flavour, imports=tuple(imports), exports=tuple(exports), digest=digest)
+    once = tuple(dict.fromkeys(imports))
+    return Module(path=path, flavour=flavour, imports=once, exports=tuple(exports), digest=digest)
 
 
 def _flavour(version_and_layer: bytes) -> Flavour:

@@ -40,6 +40,14 @@ def test_imports_and_exports_are_read_with_their_kinds(tmp_path: Path) -> None:
     assert len(module.digest) == 64
 
 
+def test_what_is_imported_twice_is_there_once(tmp_path: Path) -> None:
+    text = """(module
+      (import "parigot" "launch" (func (result i32)))
+      (import "parigot" "serve" (func))
+      (import "parigot" "launch" (func (result i32))))"""
+    assert [i.name for i in wasm.read(write(tmp_path, text)).imports] == ["launch", "serve"]
+
+
 def test_a_proper_guest_has_no_problems_and_its_denied_imports_are_known(tmp_path: Path) -> None:
     module = wasm.read(write(tmp_path, GUEST))
     assert wasm.check(module) == ()
