@@ -251,5 +251,5 @@ def _member(tar: tarfile.TarFile, name: str, data: bytes | Path) -> None:
 
 
 def repository(app: str, node: str) -> str:
-    """`app/node` as a name that engines and registries accept: lower case, no doubled separators."""
-    return "/".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") or "x" for part in (app, node))
+    """`app/node` as a name that engines and registries accept: lower case. Names of the manifest stay as they are."""
+    return "/".join(re.sub(r"[^a-z0-9-]+", "-", part.lower()).strip("-") or "x" for part in (app, node))

@@ -140,7 +140,12 @@ def test_layers_that_the_reader_knows_are_named_and_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("app", "node", "name"),
-    [("vinyl", "store", "vinyl/store"), ("My App", "a_b.C", "my-app/a-b-c"), ("--x", "ü", "x/x")],
+    [
+        ("vinyl", "store", "vinyl/store"),
+        ("vinyl", "a--b", "vinyl/a--b"),
+        ("My App", "a_b.C", "my-app/a-b-c"),
+        ("--x", "ü", "x/x"),
+    ],
 )
 def test_names_become_those_that_engines_accept(app: str, node: str, name: str) -> None:
     assert image.repository(app, node) == name
