@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parigot_oci.errors import LockError, OutputError, Problem
+from parigot_oci.errors import LockError, Problem
 from parigot_oci.model import App, Declaration
 from parigot_oci.state import put
 
@@ -86,14 +86,10 @@ def text(lock: Lock) -> str:
 
 def write(file: Path, lock: Lock) -> bool:
     """Whole or not at all, and only when it says something new: then True. Raises OutputError."""
-    content = text(lock)
-    try:
-        if file.exists() and file.read_text(encoding="utf-8") == content:
-            return False
-        put(file, content.encode())
-    except OSError as error:
-        hint = "Make the folder writable, or use --locked, which writes nothing."
-        raise OutputError(Problem(what=f"cannot be written: {error.strerror}", file=str(file), hint=hint)) from error
+    content = text(lock).encode()
+    if file.exists() and file.read_bytes() == content:
+        return False
+    put(file, content, hint="Make the folder writable, or use --locked, which writes nothing.")
     return True
 
 

@@ -29,14 +29,18 @@ def state(app: App, name: str) -> Path:
     return place
 
 
-def put(file: Path, content: bytes) -> None:
-    """Put `content` in the place of `file` in one step, so that no reader ever sees half of it. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+def put(file: Path, content: bytes, *, hint: str = "Make its folder writable, and see that the disk has room.") -> None:
+    """Put `content` in the place of `file` in one step, so that no reader ever sees half of it. Raises OutputError."""
     try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(file)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise OutputError(Problem(what=what, file=str(file), hint=hint)) from error

@@ -118,7 +118,10 @@ def planned(ready: Prepared, mode: Mode) -> Plan:
 def changes(app: App, new: Plan) -> list[str]:
     """What this plan changes for the calls since the last one that was remembered here; and remember this one."""
     file = state(app, "plan") / "placed.json"
-    old: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     placed = plan.placed(new)
+    try:
+        old: dict[str, str] = dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError):  # absent or damaged: as if this were the first build
+        old = {}
     put(file, (json.dumps(placed, indent=2, ensure_ascii=False) + "\n").encode())
     return plan.changes(old, placed) if old else []

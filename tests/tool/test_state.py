@@ -35,6 +35,15 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_behind(tmp_path: Path) -> 
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
 
 
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OutputError, match="/a: cannot be written: Is a directory"):
+        put(tmp_path / "a", b"in the place of a folder")
+    with pytest.raises(OutputError, match="/absent/b: cannot be written: No such file"):
+        put(tmp_path / "absent" / "b", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_the_folders_that_the_tool_carries_are_found() -> None:
     assert (folder("shim") / "__main__.py").is_file()
     assert (folder("schemas") / "node.schema.json").is_file()
