@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from parigot_oci.builders import Builder
 from parigot_oci.builders.engine import Engine, connect
 from parigot_oci.builders.layout import Layout
 from parigot_oci.cli import runtimes, steps
-from parigot_oci.errors import EngineError, GraphError, LockError, OutputError, Problem
+from parigot_oci.errors import EngineError, GraphError, LockError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
 from parigot_oci.model import BUILTINS, App, Mode
@@ -38,7 +39,12 @@ Kind = Annotated[Container, typer.Option(help="wasm: the .wasm alone, for machin
 Placement = Annotated[Mode, typer.Option(help="One container for each service, or one for all.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Services, wherever they run. Default: all of them.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Services, wherever they run. Default: all of them.",
+        autocompletion=steps.guest_names,
+    ),
 ]
 Manifest = Annotated[Path | None, typer.Option("--file", help="The manifest. Default: parigot.yaml, here or above.")]
 
@@ -131,12 +137,8 @@ def _keep(app: App, old: lock.Lock, new: lock.Lock, *, locked: bool) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        if not path.exists() or path.read_text() != text:
-            put(path, text.encode())
-    except OSError as error:
-        hint = "make the manifest's folder writable"
-        raise OutputError(Problem(what=f"cannot be written: {error.strerror}", file=str(path), hint=hint)) from error
+    if not path.exists() or path.read_bytes() != text.encode():
+        put(path, text.encode(), hint="make the manifest's folder writable")
 
 
 def _tell(app: App, built: dict[str, BuiltImage], changes: list[str], output: Path | None, *, as_json: bool) -> None:
@@ -151,9 +153,9 @@ def _tell(app: App, built: dict[str, BuiltImage], changes: list[str], output: Pa
     if changes:
         console.note("\n".join(["changed since the last build:", *(f"  {line}" for line in changes)]))
     here = os.path.relpath(app.root / compose.FILE)
-    file = "" if here == compose.FILE else f" -f {here}"
+    file = "" if here == compose.FILE else f" -f {shlex.quote(here)}"
     orphans = " --remove-orphans" if changes else ""
-    load = f"for each file: docker load -i {output}/FILE; then " if output else ""
+    load = f"for each file: docker load -i {shlex.quote(str(output))}/FILE; then " if output else ""
     console.note(f"next: {load}docker compose{file} up{orphans}")
 
 

@@ -84,6 +84,7 @@ def test_the_tab_key_completes_commands() -> None:
 def test_the_tab_key_completes_the_names_of_the_manifest() -> None:
     assert completed("parigot-oci run ", ROOT / "examples" / "vinyl") == {"store", "catalogue", "client"}
     assert completed("parigot-oci graph st", ROOT / "examples" / "vinyl") == {"store"}
+    assert completed("parigot-oci logs cl", ROOT / "examples" / "vinyl") == {"client"}
 
 
 def test_where_there_is_no_manifest_the_tab_key_offers_nothing(tmp_path: Path) -> None:
