@@ -1,5 +1,6 @@
 """Commands that develop: check, inspect, graph, run, schema, call."""
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -118,11 +119,15 @@ def inspect(
       parigot-oci inspect build/store.wasm --json
     """
     module = wasm.read(file)
-    bad = wasm.check(module)
+    bad, said = wasm.check(module), None
+    absolute = Path(os.path.normpath(file.absolute()))
     with tempfile.TemporaryDirectory(prefix="parigot-inspect-") as place:
-        app, guest = _owner(file.absolute()) or _nobody(file.absolute(), Path(place))
-        said = None if bad else probe(guest, app)
-    console.result(report.module(module, said, as_json=as_json))
+        app, guest = _owner(absolute) or _nobody(absolute, Path(place))
+        try:
+            said = None if bad else probe(guest, app)
+        except GuestError as error:  # what the file says of itself is told all the same
+            bad = error.problems
+    console.result(report.module(module, said, bad, as_json=as_json))
     if bad:
         raise GuestError(*bad)
 

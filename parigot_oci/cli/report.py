@@ -12,7 +12,7 @@ from parigot_oci import console
 from parigot_oci.errors import ParigotError, Problem
 from parigot_oci.model import App, Declaration, Graph
 from parigot_oci.protos import Protos
-from parigot_oci.wasm import Module, check, denied
+from parigot_oci.wasm import Module, denied
 
 Result = TypeVar("Result")
 
@@ -85,10 +85,9 @@ def without_json(app: App, graph: Graph, protos: Protos) -> list[Problem]:
     ]
 
 
-def module(about: Module, said: Declaration | None, *, as_json: bool) -> str:
-    """A .wasm file; `said` is None where it cannot be asked."""
+def module(about: Module, said: Declaration | None, bad: Sequence[Problem], *, as_json: bool) -> str:
+    """A .wasm file; `said` is None where it could not be asked, and `bad` says why."""
     closed = {str(each) for each in denied(about)}
-    missing = [problem.what for problem in check(about)]
     if as_json:
         value = {
             "flavour": about.flavour,
@@ -96,7 +95,7 @@ def module(about: Module, said: Declaration | None, *, as_json: bool) -> str:
             "imports": [{"name": str(each), "denied": str(each) in closed} for each in about.imports],
             "requires": said.requires if said else None,
             "exports": said.exports if said else None,
-            "problems": missing,
+            "problems": [problem.what for problem in bad],
         }
         return json.dumps(value, indent=2, ensure_ascii=False)
     lines = [f"{about.path.name}: {about.flavour}, sha256 {about.digest}", "imports:"]
