@@ -64,7 +64,8 @@ def compiled(entries: Iterable[Entry], python: Interpreter) -> list[Entry]:
 def _run(sources: Sequence[Entry], python: Interpreter) -> list[Entry]:
     given = io.BytesIO()
     write_tar(sources, given)
-    env = {**os.environ, "PYTHONHASHSEED": "0", **python.env}
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}  # for another Python
+    env = {**own, "PYTHONHASHSEED": "0", **python.env}
     command = [*python.command, "-S", "-s", "-W", "ignore", "-c", _SCRIPT]
     try:
         done = subprocess.run(command, input=given.getvalue(), env=env, capture_output=True, timeout=WAIT, check=True)
