@@ -7,6 +7,7 @@ Formats: sources.list(5); the repository format at wiki.debian.org/DebianReposit
 """
 
 import base64
+import http.client
 import io
 import lzma
 import platform
@@ -241,8 +242,8 @@ def fetch(url: str) -> bytes:
         if error.code in {404, 410}:
             raise FileNotFoundError(url) from error
         raise BaseError(Problem(what=f"{url}: {error}", hint=_GIVE)) from error
-    except OSError as error:
-        raise BaseError(Problem(what=f"{url} does not answer: {error}", hint=_GIVE)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise BaseError(Problem(what=f"{url} does not answer: {error or type(error).__name__}", hint=_GIVE)) from error
 
 
 def download(file: str, digest: str, mirrors: Callable[[], Iterable[str]]) -> bytes:
