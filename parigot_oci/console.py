@@ -64,6 +64,7 @@ class _Progress:
 
     def __init__(self, what: str) -> None:
         self.status: Status | None = None
+        self.done = False
         self.lock = threading.Lock()
         self.timer = self.wait_for(what)
 
@@ -77,12 +78,14 @@ class _Progress:
         with self.lock:
             if self.status:
                 self.status.update(what)
-                return
-        self.timer.cancel()
-        self.timer = self.wait_for(what)
+            elif not self.done:
+                self.timer.cancel()
+                self.timer = self.wait_for(what)
 
     def show(self, what: str) -> None:
         with self.lock:
+            if self.done:  # the timer had just gone off
+                return
             if not _err.is_terminal:
                 _err.print(f"{what} ...")
             elif not self.status:
@@ -90,7 +93,8 @@ class _Progress:
                 self.status.start()
 
     def stop(self) -> None:
-        self.timer.cancel()
         with self.lock:
+            self.done = True
+            self.timer.cancel()
             if self.status:
                 self.status.stop()
