@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _split(words: list[str]) -> tuple[list[str], tuple[str, ...] | None]:
     """What follows `--` in `run` belongs to the program, and is no name of a service; None: there was no `--`."""
-    if "--" not in words or "run" not in words[: words.index("--")]:
+    command = next((word for word in words if not word.startswith("-")), "")
+    if command != "run" or "--" not in words:
         return words, None
     cut = words.index("--")
     return words[:cut], tuple(words[cut + 1 :])
