@@ -155,7 +155,7 @@ def _bad_quantities(document: Document, value: Mapping[str, Any]) -> Iterator[Pr
 def _quantity(text: str, units: Mapping[str, int]) -> int:
     match = re.fullmatch(r"([0-9.]+)([A-Za-z]+)", text)
     assert match
-    return round(float(match[1]) * units[match[2]])
+    return round(min(float(match[1]), 1e15) * units[match[2]])  # a number of any length is out of bounds, no more
 
 
 def _port(text: int | str) -> Port | None:

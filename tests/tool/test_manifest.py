@@ -113,6 +113,14 @@ REFUSED = {
         "services: {a: {wasm: x}}\nlimits: {message: 2GiB}",
         "limits.message: 2GiB is not between 1B and 1GiB",
     ),
+    "far too much": (
+        f"services: {{a: {{wasm: x}}}}\nlimits: {{memory: {'9' * 400}B}}",
+        "is not between 64KiB and 4GiB",
+    ),
+    "a long number": (
+        f"services: {{a: {{wasm: x, args: [{'9' * 5000}]}}}}",
+        "means different things to different readers",
+    ),
     "name": ("services:\n  Big_One: {wasm: x}\n", "parigot.yaml:4: 'Big_One' is not a name: lower-case letters"),
     "reserved": ("services:\n  ingress: {wasm: x}\n", "parigot.yaml:4: 'ingress' is taken: it is the node that holds"),
     "builtin": ("services: {file: {wasm: x}}", "'file' is taken: it is a built-in service"),
