@@ -77,6 +77,8 @@ def build(
       parigot-oci build store --mode monolith
       parigot-oci build --output images
     """
+    if locked and update_base:
+        raise typer.BadParameter("--update-base changes parigot.lock, and --locked forbids it")
     app = steps.load(file)
     compose.refuse_foreign(app.root / compose.FILE)
     with console.working("looking for an engine") as progress:
@@ -133,7 +135,7 @@ def _keep(app: App, old: lock.Lock, new: lock.Lock, *, locked: bool) -> None:
         what = "what images stand on is not what the lock says"
         raise LockError(Problem(what=what, file=str(lock.path(app)), hint="build once without --locked, and commit it"))
     if not locked:
-        lock.write(lock.path(app), new)
+        steps.save(app, new, lock.diff(old, new))
 
 
 def _write(path: Path, text: str) -> None:

@@ -130,6 +130,8 @@ def test_a_lock_that_pins_no_base_is_refused_when_locked(tmp_path: Path) -> None
     refused = tool(folder, "build", "--locked", "--output", "images")
     assert refused.returncode == 65
     assert "parigot.lock does not pin the base" in refused.stderr
+    contradiction = tool(folder, "build", "--locked", "--update-base", "--output", "images")
+    assert contradiction.returncode == 2
 
 
 def test_a_compose_file_of_somebody_else_stops_the_build_before_it_begins(tmp_path: Path) -> None:
