@@ -1,5 +1,6 @@
 """From words on the command line to an exit code."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,8 @@ from parigot_oci.errors import ParigotError
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exits with the code of what went wrong, 130 where the user interrupted it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale: → and └── are no reason to fail
     words, own = _split(list(sys.argv[1:] if arguments is None else arguments))
     try:
         cli.make()(words, obj=own)

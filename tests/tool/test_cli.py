@@ -291,6 +291,11 @@ def test_graph_shows_what_is_needed_and_what_is_not(tmp_path: Path) -> None:
     assert tool(tmp_path, "graph", "spare", "--format", "mermaid").stdout.startswith("flowchart TD\n")
 
 
+def test_results_are_the_same_in_a_locale_without_their_characters(tmp_path: Path) -> None:
+    echo(tmp_path)
+    assert "└── echo" in tool(tmp_path, "graph", env={"PYTHONIOENCODING": "ascii"}).stdout
+
+
 def test_a_program_has_to_be_named_where_there_are_several(tmp_path: Path) -> None:
     write(tmp_path, programs={"a": program("--out", "a"), "b": program("--out", "b")})
     assert "several programs" in tool(tmp_path, "run", code=65).stderr
