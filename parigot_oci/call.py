@@ -42,6 +42,10 @@ def exposed(app: App, lock: Lock, service: str) -> str:
             ports |= dict.fromkeys(said.exports, app.guests[name].ports)
     if service not in ports:
         offered = ", ".join(sorted(ports)) or "none"
+        if unknown := [name for name, guest in app.guests.items() if guest.ports and name not in lock.guests]:
+            what = f"parigot.lock does not say yet what is exported by {' and '.join(unknown)}"
+            hint = f"Let it be learned: parigot-oci check {' '.join(unknown)}"
+            raise CallError(Problem(what=what, file=str(app.file), hint=hint))
         hint = f"Offered are: {offered}. Give the service that exports it a port, `ports: [8080]`, or name a URL."
         raise CallError(Problem(what=f"the manifest offers {service} at no port", file=str(app.file), hint=hint))
     port = ports[service][0]

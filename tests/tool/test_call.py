@@ -111,3 +111,5 @@ def test_the_port_comes_from_the_manifest(port: Port, url: str) -> None:
     assert exposed(it, lock, service("store")) == url
     with pytest.raises(CallError, match=r"offers x\.X at no port"):
         exposed(it, lock, "x.X")
+    with pytest.raises(CallError, match=r"does not say yet what is exported by store.*\n.*parigot-oci check store"):
+        exposed(it, Lock(), service("store"))
