@@ -286,10 +286,14 @@ def main(path: str, args: list[str]) -> int:
     except NodeError as error:
         print(f"parigot: {error}", file=sys.stderr)
         return 1
-    for number in (signal.SIGTERM, signal.SIGINT):
+    stops = (signal.SIGTERM, signal.SIGINT)
+    for number in stops:
         signal.signal(number, lambda number, frame: host.interrupt(number))
     thread = threading.Thread(target=host.run, name="node")
+    # Threads inherit what is blocked: so a signal always reaches this one, and ends its waiting.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     thread.start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
     threading.stack_size(0)
     while thread.is_alive():
         thread.join(3600)
