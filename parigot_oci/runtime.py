@@ -71,13 +71,11 @@ def install(base: Base, shim: Layer, prefix: Path, to: Daemon, *, name: str = NA
 
 def uninstall(prefix: Path, to: Daemon, *, name: str = NAME) -> None:
     """Takes the entry and the folder away. OutputError, also where the folder is not one that `install` made."""
+    if prefix.exists() and not (prefix / _WRAPPER).is_file():
+        hint = "remove it yourself, if it is to go"
+        raise OutputError(Problem(what="this folder was not made by `runtime install`", file=str(prefix), hint=hint))
     _configure(to, lambda runtimes: {key: value for key, value in runtimes.items() if key != name})
     if prefix.exists():
-        if not (prefix / _WRAPPER).is_file():
-            hint = "remove it yourself, if it is to go"
-            raise OutputError(
-                Problem(what="this folder was not made by `runtime install`", file=str(prefix), hint=hint)
-            )
         with _writing(prefix):
             shutil.rmtree(prefix)
 
@@ -128,7 +126,7 @@ def _configure(to: Daemon, change: Callable[[Mapping[str, Any]], Mapping[str, An
     config = _read(to.config)
     new = {**config, "runtimes": change(config.get("runtimes", {}))}  # without the key the daemon would change nothing
     if new != config:
-        with replacing(to.config) as out:
+        with replacing(to.config.resolve()) as out:  # a link stays one
             out.write((json.dumps(new, indent=2) + "\n").encode())
     if to.pid:
         with _writing(to.config):

@@ -124,7 +124,15 @@ def test_a_folder_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
     with pytest.raises(OutputError, match="not made by"):
         runtime.uninstall(tmp_path / "opt", Daemon(pid=0, config=tmp_path / "daemon.json"))
-    assert (tmp_path / "opt").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["opt"]
+
+
+def test_a_daemons_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text('{"runtimes": {"parigot": {"path": "x"}}}')
+    (tmp_path / "daemon.json").symlink_to("real.json")
+    runtime.uninstall(tmp_path / "opt", Daemon(pid=0, config=tmp_path / "daemon.json"))
+    assert (tmp_path / "daemon.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text()) == {"runtimes": {}}
 
 
 def test_the_wrapper_edits_what_is_created_and_hands_everything_to_runc(
