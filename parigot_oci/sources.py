@@ -5,6 +5,7 @@ sources, the library or the compiler have changed since. What was made from what
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def _fingerprint(how: Build, toolchain: Toolchain, app: App, guest: Guest) -> st
     for top in toolchain.inputs(how.source, folder("sdk")):
         for file in _files(top, toolchain.LEFTOVERS, kept_out):
             if file not in made:
-                total.update(f"{file.relative_to(top).as_posix()}\0{_digest(file)}\n".encode())
+                total.update(os.fsencode(f"{file.relative_to(top).as_posix()}\0{_digest(file)}\n"))
     return total.hexdigest()
 
 

@@ -164,6 +164,13 @@ def test_what_the_tool_and_the_command_write_is_no_source(tmp_path: Path) -> Non
     assert made(it) == []
 
 
+def test_a_sources_name_may_be_any_bytes(tmp_path: Path) -> None:
+    it = app(tmp_path, "command", {"src/a.txt": "a"}, "sh", "-c", "cp src/a.txt build/it.wasm")
+    (tmp_path / "src" / os.fsdecode(b"caf\xe9.txt")).write_text("in Latin-1")
+    assert made(it) == ["compiling it (command)"]
+    assert made(it) == []
+
+
 def test_a_guest_without_build_is_left_alone(tmp_path: Path) -> None:
     application, guest = go(tmp_path)
     assert made((application, replace(guest, build=None))) == []
