@@ -39,6 +39,8 @@ from shim.transports.local import BuiltinTarget, GuestTarget
 from shim.transports.remote import Network, Peer, RemoteTarget
 from shim.wasi import Wasi
 
+MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})
+"""Variables that engines and images set by themselves: what they hold in a container is nobody's word to a guest."""
 STOPPING = 1.0
 """Seconds that a guest which computes when the node is told to stop may go on."""
 
@@ -221,8 +223,14 @@ class Host:
         else:
             stdio = LoggedStdio(Lines(self._log, self._rates[spec.name], spec.name, "stdout"), err)
         member.flush = stdio.close
-        env = {key: os.environ.get(key, value) if self.node.env_overrides else value for key, value in spec.env.items()}
+        env = {key: self._overridden(key, value) for key, value in spec.env.items()}
         return Wasi(self._kernel, member, guest.memory, stdio, [spec.name, *spec.args], env)
+
+    def _overridden(self, key: str, value: str) -> str:
+        """A declared key of a guest's environment, as the container's says where an operator can have said it."""
+        if not self.node.env_overrides or key in MACHINES or key.startswith("PYTHON"):
+            return value
+        return os.environ.get(key, value)
 
     def _listen(self) -> None:
         """Everything that can be taken by another process is taken before a guest runs."""

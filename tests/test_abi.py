@@ -222,6 +222,12 @@ def test_the_process_environment_overrides_declared_keys_alone_and_only_where_th
     assert answers(done) == ["HAT=bowler", "SECRET=(not set)"]
 
 
+def test_what_engines_and_images_set_by_themselves_overrides_nothing(tmp_path: Path) -> None:
+    caller = program("--env", "HOME", "--env", "PYTHONHOME", HOME="/the/manifest's", PYTHONHOME="here")
+    done = guests.run(node(tmp_path, [caller], env_overrides=True), env={"HOME": "/home/nonroot"})
+    assert answers(done) == ["HOME=/the/manifest's", "PYTHONHOME=here"]
+
+
 def test_arguments_of_the_command_replace_the_programs_own(tmp_path: Path) -> None:
     done = guests.run(node(tmp_path, [program("--exit", "3")]), ["--out", "two words"])
     assert (done.returncode, done.stdout) == (0, b"two words")
