@@ -51,7 +51,7 @@ def edit_as_told(clone: Path, screen: str) -> None:
 def test_without_an_engine_the_demo_runs_one_process_and_says_what_to_do_for_more(clone: Path) -> None:
     done = demo(clone, DOCKER_HOST=nobody(clone))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "start order   file → catalogue → store → client\n" in done.stdout
+    assert "start order   catalogue → file → store → client\n" in done.stdout
     for line in (ROOT / "examples" / "vinyl" / "expected" / "stdout").read_text().splitlines():
         assert f"  {line}\n" in done.stdout
     assert "\none process ✓\n" in done.stdout
