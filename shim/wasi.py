@@ -15,7 +15,7 @@ from shim.kernel import Kernel
 from shim.member import Exit, Member
 from shim.messages import Failure
 
-SUCCESS, ACCES, BADF, FAULT, INVAL, NOTSUP, NOSYS, PIPE, IO, SPIPE = 0, 2, 8, 21, 28, 58, 52, 64, 29, 70
+SUCCESS, ACCES, BADF, FAULT, INVAL, NOTSUP, PIPE, IO, SPIPE = 0, 2, 8, 21, 28, 58, 64, 29, 70
 REALTIME, MONOTONIC, PROCESS, THREAD = range(4)
 CHARACTER_DEVICE = 2
 READ, WRITE, POLL = 1 << 1, 1 << 6, 1 << 27
