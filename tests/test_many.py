@@ -13,6 +13,7 @@ import yaml
 from parigot_oci import lock
 from parigot_oci.lock import Locked
 from tests import guests
+from tests.shim.wat import IMPORTS
 
 COUNT = 300
 FAILS = ["sh", "-c", "echo the sources are gone >&2; exit 1"]
@@ -33,15 +34,7 @@ def module(number: int, requires: int | None = None) -> bytes:
     return bytes(
         wasmtime.wat2wasm(f"""
 (module
-  (import "parigot" "require" (func $require (param i32 i32) (result i32)))
-  (import "parigot" "export" (func $export (param i32 i32) (result i32)))
-  (import "parigot" "bind" (func $bind (param i32 i32 i32 i32) (result i32)))
-  (import "parigot" "launch" (func $launch (result i32)))
-  (import "parigot" "serve" (func $serve))
-  (import "parigot" "locate" (func $locate (param i32 i32) (result i32)))
-  (import "parigot" "method" (func $method (param i32 i32 i32) (result i32)))
-  (import "parigot" "call" (func $call (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
-  (import "parigot" "answer" (func $answer (param i32 i32 i32 i32) (result i32)))
+  {IMPORTS}
   (memory (export "memory") 1)
   (data (i32.const 0) "{own}") (data (i32.const 32) "Ping") (data (i32.const 64) "{other}")
   (func (export "_start")
