@@ -8,11 +8,11 @@ import difflib
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parigot_oci.errors import GraphError, Problem
-from parigot_oci.model import BUILTINS, LOG, App, Declaration, Edge, Graph
+from parigot_oci.model import BUILTINS, LOG, App, Calls, Declaration, Edge, Graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,7 @@ def resolve(app: App, start: Sequence[str], declarations: Mapping[str, Declarati
         [*_unmet(app, found), *_exported_twice(app, found, declarations), *_self_required(app, found, declarations)]
     )
     edges = _edges(app, found, declarations)
+    _refuse(_bad_calls(app, found, declarations, edges))
     builtins = tuple(sorted({edge.callee for edge in edges if edge.service in BUILTINS}))
     program = next((name for name in start if app.guests[name].kind == "program"), "")
     return Graph(
@@ -186,7 +187,44 @@ def _edges(app: App, found: Reach, declarations: Mapping[str, Declaration]) -> t
         for service in declarations[caller].requires
         if service != LOG
     }
-    return tuple(Edge(caller=a, service=s, callee=b) for a, s, b in sorted(edges))
+    return tuple(Edge(caller=a, service=s, callee=b, calls=_calls(app, a, s, b)) for a, s, b in sorted(edges))
+
+
+def _calls(app: App, caller: str, service: str, callee: str) -> Calls:
+    """As the manifest says: of the edge, else of the caller, else of the app; and fused only where that can be."""
+    guest = app.guests[caller]
+    wanted = guest.edges.get(service) or guest.calls or app.calls
+    return "guarded" if _unfusable(app, caller, callee) else wanted
+
+
+def _unfusable(app: App, caller: str, callee: str) -> str:
+    """Why calls of the one cannot be linked into the other, or ""."""
+    if callee not in app.guests:
+        return f"{callee} is built in, and no guest to link to"
+    for name in (caller, callee):
+        if (count := app.guests[name].instances) > 1:
+            return f"{name} has {count} instances, each with a memory and a thread of its own"
+    return ""
+
+
+def _bad_calls(
+    app: App, found: Reach, declarations: Mapping[str, Declaration], edges: Sequence[Edge]
+) -> Iterator[Problem]:
+    """What `calls` of a guest says of a service: a name that it does not call, or `fused` where that cannot be."""
+    callees = {(edge.caller, edge.service): edge.callee for edge in edges}
+    for caller in found.paths:
+        guest = app.guests[caller]
+        for service, calls in sorted(guest.edges.items()):
+            if service not in declarations[caller].requires:
+                what = f"{caller}: calls: it does not require {service}"
+                near = difflib.get_close_matches(service, declarations[caller].requires, n=1)
+                hint = f"Did you mean {near[0]}?" if near else "Take the line out, or require the service in the guest."
+            elif calls == "fused" and (why := _unfusable(app, caller, callees.get((caller, service), "log"))):
+                what = f"{caller}: calls: {service} cannot be fused: {why}"
+                hint = "Let it be guarded" + (", or take `instances` out." if "instances" in why else ".")
+            else:
+                continue
+            yield Problem(what=what, file=str(app.file), line=guest.line, hint=hint)
 
 
 def _order(app: App, names: Sequence[str], edges: Sequence[Edge], program: str) -> tuple[str, ...]:

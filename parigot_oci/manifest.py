@@ -186,6 +186,7 @@ def _app(document: Document, value: Mapping[str, Any]) -> App:
         limits=Limits(**limits),
         log_format=value.get("log", {}).get("format", "logfmt"),
         base=value.get("base", ""),
+        calls=value.get("calls", "guarded"),
     )
 
 
@@ -198,7 +199,7 @@ def _default_start(guests: Mapping[str, Guest]) -> tuple[str, ...]:
 
 
 def _guest(document: Document, root: Path, section: str, name: str, said: Mapping[str, Any]) -> Guest:
-    path = (section, name)
+    path, calls = (section, name), said.get("calls")
     return Guest(
         name=name,
         kind=SECTIONS[section],
@@ -207,6 +208,9 @@ def _guest(document: Document, root: Path, section: str, name: str, said: Mappin
         args=_texts(document, (*path, "args"), said.get("args", [])),
         env={key: document.source((*path, "env", key)) for key in said.get("env", {})},
         ports=tuple(port for text in said.get("ports", []) if (port := _port(text))),
+        instances=int(said.get("instances", 1)),
+        calls=None if isinstance(calls, dict) else calls,
+        edges=calls if isinstance(calls, dict) else {},
         line=document.line(path),
     )
 

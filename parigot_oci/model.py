@@ -8,6 +8,11 @@ from typing import Literal
 Kind = Literal["service", "program"]
 Mode = Literal["split", "monolith"]
 Tool = Literal["go", "cargo", "zig", "command"]
+Calls = Literal["guarded", "fused"]
+"""
+How calls go between two guests of one process: watched by the kernel, each with a deadline, an id and a failure of its
+own; or from one guest into the other directly, at a fraction of the time, and with a trap that ends both.
+"""
 
 LOG = "log.v1.LogService"
 """Answered by every node itself: never an edge between nodes."""
@@ -33,7 +38,12 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Guest:
-    """A service or a program, as the manifest describes it. Paths are absolute; `line` is its line in the manifest."""
+    """
+    A service or a program, as the manifest describes it. Paths are absolute; `line` is its line in the manifest.
+
+    `instances`: so many of a service run side by side. `calls`: how it calls others, None where the app says it;
+    `edges`: how it calls a service, where the manifest names that one.
+    """
 
     name: str
     kind: Kind
@@ -42,6 +52,9 @@ class Guest:
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
+    instances: int = 1
+    calls: Calls | None = None
+    edges: Mapping[str, Calls] = field(default_factory=dict)
     line: int = 0
 
 
@@ -74,6 +87,7 @@ class App:
     limits: Limits = field(default_factory=Limits)
     log_format: Literal["logfmt", "json"] = "logfmt"
     base: str = ""
+    calls: Calls = "guarded"
 
     @property
     def root(self) -> Path:
@@ -91,11 +105,16 @@ class Declaration:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """`caller` requires `service`, which `callee` exports: names of guests, or of a built-in."""
+    """
+    `caller` requires `service`, which `callee` exports: names of guests, or of a built-in.
+
+    `calls`: how it is called where both are in one process.
+    """
 
     caller: str
     service: str
     callee: str
+    calls: Calls = "guarded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +158,7 @@ class Node:
     One process: the guests in it in start order, and where each service that it reaches lives.
 
     `needs` are the nodes it calls, sorted; `told_by` and `tells` how the end of the app reaches it and goes on from it.
-    `called`: other nodes call it. `exposures`: it holds these ports.
+    `called`: other nodes call it. `exposures`: it holds these ports. `fused`: the edges inside it that are linked directly.
     """
 
     name: str
@@ -147,6 +166,7 @@ class Node:
     builtins: tuple[str, ...] = ()
     routes: Mapping[str, Route] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    fused: tuple[Edge, ...] = ()
     called: bool = False
     exposures: tuple[Exposure, ...] = ()
     told_by: tuple[str, ...] = ()

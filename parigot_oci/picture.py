@@ -4,37 +4,41 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
-from parigot_oci.model import Edge, Graph, Mode, Plan
-from parigot_oci.plan import placed
+from parigot_oci.model import App, Edge, Graph, Mode, Plan
+from parigot_oci.plan import Way, ways
 
 Format = Literal["tree", "mermaid", "dot", "json"]
-Places = Mapping[Mode, Mapping[str, str]]
-"""Mode -> edge, as plan.placed says it -> local or remote."""
+Ways = Mapping[Mode, Mapping[Edge, Way]]
 
 
-def draw(graph: Graph, plans: tuple[Plan, ...], form: Format) -> str:
+def draw(app: App, graph: Graph, plans: tuple[Plan, ...], form: Format) -> str:
     """The graph as text; `plans` are those of the modes to compare."""
-    places: Places = {plan.mode: placed(plan) for plan in plans}
-    draws: Mapping[Format, Callable[[Graph, Places], str]] = {
+    by_mode: Ways = {plan.mode: ways(plan) for plan in plans}
+    draws: Mapping[Format, Callable[[App, Graph, Ways], str]] = {
         "tree": _tree,
         "mermaid": _mermaid,
         "dot": _dot,
         "json": _json,
     }
-    return draws[form](graph, places)
+    return draws[form](app, graph, by_mode)
 
 
-def _where(edge: Edge, places: Places) -> dict[Mode, str]:
-    return {mode: edges[f"{edge.caller} → {edge.callee}"] for mode, edges in places.items()}
+def _of(edge: Edge, by_mode: Ways) -> dict[Mode, Way]:
+    return {mode: edges[edge] for mode, edges in by_mode.items()}
 
 
-def _tree(graph: Graph, places: Places) -> str:
-    lines = [*_branches(graph, places), "", "start order: " + ", ".join(graph.order)]
+def _several(app: App, name: str) -> str:
+    """After its name: ×3, for a service of three instances."""
+    return f" ×{app.guests[name].instances}" if name in app.guests and app.guests[name].instances > 1 else ""
+
+
+def _tree(app: App, graph: Graph, by_mode: Ways) -> str:
+    lines = [*_branches(app, graph, by_mode), "", "start order: " + ", ".join(graph.order)]
     lines.append("not needed: " + (", ".join(graph.unneeded) or "nothing"))
     return "\n".join(lines) + "\n"
 
 
-def _branches(graph: Graph, places: Places) -> Iterator[str]:
+def _branches(app: App, graph: Graph, by_mode: Ways) -> Iterator[str]:
     """What hangs below a name is printed where the name comes first; a stack, so that any depth will do."""
     below: dict[str, list[Edge]] = {}
     for edge in graph.edges:
@@ -45,7 +49,7 @@ def _branches(graph: Graph, places: Places) -> Iterator[str]:
         name, first, rest, label = stack.pop()
         known = name in shown and name in below
         kind = " (program)" if name == graph.program else " (built-in)" if name in graph.builtins else ""
-        yield f"{first}{name}{kind}{label}{' [above]' if known else ''}"
+        yield f"{first}{name}{_several(app, name)}{kind}{label}{' [above]' if known else ''}"
         if known:
             continue
         shown.add(name)
@@ -53,7 +57,7 @@ def _branches(graph: Graph, places: Places) -> Iterator[str]:
         branches = []
         for edge in edges:
             last = edge is edges[-1]
-            where = ", ".join(f"{mode}: {place}" for mode, place in _where(edge, places).items())
+            where = ", ".join(f"{mode}: {way}" for mode, way in _of(edge, by_mode).items())
             tail = f"  {edge.service}  ({where})"
             branches.append(
                 (edge.callee, f"{rest}{'└── ' if last else '├── '}", f"{rest}{'    ' if last else '│   '}", tail)
@@ -66,16 +70,20 @@ def _ids(graph: Graph) -> dict[str, str]:
     return {name: f"n{index}" for index, name in enumerate((*graph.order, *graph.unneeded))}
 
 
-def _mermaid(graph: Graph, places: Places) -> str:
+def _title(edge: Edge) -> str:
+    return f"{edge.service} (fused)" if edge.calls == "fused" else edge.service
+
+
+def _mermaid(app: App, graph: Graph, by_mode: Ways) -> str:
     """Solid: remote in some mode; dotted: local in all."""
     ids = _ids(graph)
     lines = ["flowchart TD"]
     for name in graph.order:
         left, right = ("([", "])") if name == graph.program else ("[(", ")]") if name in graph.builtins else ("[", "]")
-        lines.append(f'  {ids[name]}{left}"{name}"{right}')
+        lines.append(f'  {ids[name]}{left}"{name}{_several(app, name)}"{right}')
     for edge in graph.edges:
-        arrow = "-->" if "remote" in _where(edge, places).values() else "-.->"
-        lines.append(f'  {ids[edge.caller]} {arrow}|"{edge.service}"| {ids[edge.callee]}')
+        arrow = "-->" if "remote" in _of(edge, by_mode).values() else "-.->"
+        lines.append(f'  {ids[edge.caller]} {arrow}|"{_title(edge)}"| {ids[edge.callee]}')
     if graph.unneeded:
         lines.append('  subgraph "not needed"')
         lines += [f'    {ids[name]}["{name}"]' for name in graph.unneeded]
@@ -83,21 +91,21 @@ def _mermaid(graph: Graph, places: Places) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _dot(graph: Graph, places: Places) -> str:
+def _dot(app: App, graph: Graph, by_mode: Ways) -> str:
     """Solid: remote in some mode; dotted: local in all; a dashed box: not needed."""
     ids = _ids(graph)
     lines = ["digraph app {", "  node [shape=box]"]
     for name in graph.order:
         shape = " shape=oval" if name == graph.program else " shape=cylinder" if name in graph.builtins else ""
-        lines.append(f'  {ids[name]} [label="{name}"{shape}]')
+        lines.append(f'  {ids[name]} [label="{name}{_several(app, name)}"{shape}]')
     lines += [f'  {ids[name]} [label="{name}" style=dashed]' for name in graph.unneeded]
     for edge in graph.edges:
-        style = "" if "remote" in _where(edge, places).values() else " style=dotted"
-        lines.append(f'  {ids[edge.caller]} -> {ids[edge.callee]} [label="{edge.service}"{style}]')
+        style = "" if "remote" in _of(edge, by_mode).values() else " style=dotted"
+        lines.append(f'  {ids[edge.caller]} -> {ids[edge.callee]} [label="{_title(edge)}"{style}]')
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _json(graph: Graph, places: Places) -> str:
+def _json(app: App, graph: Graph, by_mode: Ways) -> str:
     value = {
         "start": graph.start,
         "program": graph.program or None,
@@ -105,8 +113,15 @@ def _json(graph: Graph, places: Places) -> str:
         "builtins": graph.builtins,
         "needed": [name for name in graph.order if name not in graph.builtins],
         "unneeded": graph.unneeded,
+        "instances": {name: app.guests[name].instances for name in graph.order if _several(app, name)},
         "edges": [
-            {"caller": edge.caller, "service": edge.service, "callee": edge.callee, **_where(edge, places)}
+            {
+                "caller": edge.caller,
+                "service": edge.service,
+                "callee": edge.callee,
+                **{mode: way.split()[0] for mode, way in _of(edge, by_mode).items()},
+                "calls": edge.calls,
+            }
             for edge in graph.edges
         ],
     }

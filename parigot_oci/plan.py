@@ -7,11 +7,14 @@ Pure. A monolith is a plan with one node, a split deployment one with many; noth
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
-from parigot_oci.model import BUILTINS, LOG, App, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route
+from parigot_oci.model import BUILTINS, LOG, App, Edge, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route
 
 INGRESS = "ingress"
 """The node that holds the app's ports in split mode. Its name is reserved, as are those of the built-ins."""
+
+Way = Literal["remote", "local guarded", "local fused"]
 
 
 def make(app: App, graph: Graph, mode: Mode) -> Plan:
@@ -59,6 +62,7 @@ def _whole(app: App, graph: Graph) -> Node:
         guests=tuple(name for name in graph.order if name not in graph.builtins),
         builtins=graph.builtins,
         routes=routes,
+        fused=tuple(edge for edge in graph.edges if edge.calls == "fused"),
         exposures=exposed,
     )
 
@@ -142,7 +146,7 @@ def node_json(
         "version": "1.0",
         "app": app.name,
         "node": node.name,
-        "guests": [_guest_json(app, plan.graph, name, wasm, compiled) for name in node.guests],
+        "guests": [_guest_json(app, plan.graph, node, name, wasm, compiled) for name in node.guests],
         "builtins": list(node.builtins),
         "order": [name for name in plan.graph.order if name in {*node.guests, *node.builtins}],
         "routes": {service: _route_json(route, calls, health) for service, route in node.routes.items()},
@@ -169,7 +173,12 @@ def node_json(
 
 
 def _guest_json(
-    app: App, graph: Graph, name: str, wasm: Callable[[Guest], str], compiled: Callable[[Guest], str | None]
+    app: App,
+    graph: Graph,
+    node: Node,
+    name: str,
+    wasm: Callable[[Guest], str],
+    compiled: Callable[[Guest], str | None],
 ) -> dict[str, object]:
     guest, said = app.guests[name], graph.declarations[name]
     value: dict[str, object] = {
@@ -183,6 +192,10 @@ def _guest_json(
     }
     if path := compiled(guest):
         value["compiled"] = path
+    if guest.instances > 1:
+        value["instances"] = guest.instances
+    if fused := sorted(edge.service for edge in node.fused if edge.caller == name):
+        value["fused"] = fused
     return value
 
 
@@ -216,17 +229,31 @@ def _goodbye_json(app: App, plan: Plan, node: Node, calls: int, health: int) -> 
     return value
 
 
-def placed(plan: Plan) -> dict[str, str]:
-    """Each edge, `caller → callee`, and whether its calls are local or remote: small enough to keep beside a build."""
+def ways(plan: Plan) -> dict[Edge, Way]:
+    """How the calls of each edge go."""
     homes = {name: node.name for node in plan.nodes for name in (*node.guests, *node.builtins)}
-    return {
-        f"{edge.caller} → {edge.callee}": "local" if homes[edge.caller] == homes[edge.callee] else "remote"
-        for edge in plan.graph.edges
-    }
+    fused = {edge for node in plan.nodes for edge in node.fused}
+
+    def way(edge: Edge) -> Way:
+        if homes[edge.caller] != homes[edge.callee]:
+            return "remote"
+        return "local fused" if edge in fused else "local guarded"
+
+    return {edge: way(edge) for edge in plan.graph.edges}
+
+
+def placed(plan: Plan) -> dict[str, str]:
+    """
+    For each `caller → callee` how its calls go, as `ways` says it of its services: small enough to keep beside a build.
+    """
+    found: dict[str, set[str]] = {}
+    for edge, way in ways(plan).items():
+        found.setdefault(f"{edge.caller} → {edge.callee}", set()).add(way)
+    return {pair: " or ".join(sorted(each)) for pair, each in found.items()}
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """What a build changes for the calls, from two results of `placed`: `client → store: local → remote`."""
+    """What a build changes for the calls, from two results of `placed`: `client → store: local guarded → remote`."""
     return [
         f"{edge}: {old.get(edge, 'absent')} → {new.get(edge, 'absent')}"
         for edge in sorted({*old, *new})

@@ -15,6 +15,10 @@ MAJOR = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Guest:
+    """
+    `instances`: so many run side by side; `fused`: services of guests of this node, called without the kernel between.
+    """
+
     name: str
     kind: str
     wasm: Path
@@ -23,6 +27,8 @@ class Guest:
     env: Mapping[str, str]
     requires: frozenset[str]
     exports: Mapping[str, tuple[str, ...]]
+    instances: int = 1
+    fused: frozenset[str] = frozenset()
 
     @property
     def is_program(self) -> bool:
@@ -163,6 +169,8 @@ def _guest(raw: Mapping[str, Any], folder: Path) -> Guest:
         env=dict(raw.get("env", {})),
         requires=frozenset(raw["requires"]),
         exports={service: tuple(methods) for service, methods in raw["exports"].items()},
+        instances=raw.get("instances", 1),
+        fused=frozenset(raw.get("fused", [])),
     )
 
 

@@ -39,7 +39,7 @@ def test_the_page_of_the_manifest_has_every_key_and_no_other() -> None:
     assert set(rows("The app")) == set(keys(SCHEMA["properties"]))
     service, program = (set(keys(SCHEMA["$defs"][kind]["properties"])) for kind in NODES.values())
     assert set(rows("A service or a program")) == service | program
-    assert service - program == {"ports"}
+    assert service - program == {"ports", "instances"}
 
 
 def test_its_defaults_are_those_of_the_program(tmp_path: Path) -> None:

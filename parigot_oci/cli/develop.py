@@ -69,7 +69,7 @@ def graph(
     """
     ready = steps.prepared(steps.load(file), names, locked=locked)
     plans = (steps.planned(ready, "split"), steps.planned(ready, "monolith"))
-    console.result(picture.draw(ready.settled.graph, plans, form))
+    console.result(picture.draw(ready.app, ready.settled.graph, plans, form))
 
 
 def run(

@@ -83,7 +83,8 @@ def restart(plan: Plan, node: Node) -> str:
 
 
 def _memory(app: App, node: Node) -> int:
-    return _SPARE + len(node.guests) * -(-app.limits.memory // (1 << 20)) + 4 * -(-app.limits.message // (1 << 20))
+    memories = sum(app.guests[name].instances for name in node.guests)
+    return _SPARE + memories * -(-app.limits.memory // (1 << 20)) + 4 * -(-app.limits.message // (1 << 20))
 
 
 def _ports(node: Node) -> list[str]:

@@ -80,4 +80,4 @@ def test_what_was_stored_in_one_mode_is_there_in_the_other_and_back(running: Dep
         call(running, "SoldItem", {"item": sold[-1]})
         names = {"split": {"store", "catalogue", "file", "ingress"}, "monolith": {running.name}}[mode]
         assert set(running.containers()) == names
-    assert "store → catalogue: remote → local" in done.stderr
+    assert "store → catalogue: remote → local guarded" in done.stderr

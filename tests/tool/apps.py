@@ -27,6 +27,7 @@ def app(
     programs: str = "",
     start: str = "",
     ports: Mapping[str, tuple[Port, ...]] | None = None,
+    instances: Mapping[str, int] | None = None,
     file: Path = Path("/app/parigot.yaml"),
 ) -> App:
     guests = {
@@ -35,6 +36,7 @@ def app(
             kind="program" if name in programs.split() else "service",
             wasm=file.parent / f"{name}.wasm",
             ports=(ports or {}).get(name, ()),
+            instances=(instances or {}).get(name, 1),
             line=index + 4,
         )
         for index, name in enumerate([*names, *programs.split()])
@@ -42,9 +44,12 @@ def app(
     return App(name="demo", file=file, start=tuple(start.split()), guests=guests)
 
 
-def diamond(**extra: Mapping[str, tuple[Port, ...]]) -> tuple[App, Declarations]:
+def diamond(
+    ports: Mapping[str, tuple[Port, ...]] | None = None, instances: Mapping[str, int] | None = None
+) -> tuple[App, Declarations]:
     """client → left, right → base → file; `spare` is not needed."""
-    it = app("base", "left", "right", "spare", programs="client", start="client", ports=extra.get("ports"))
+    names = ("base", "left", "right", "spare")
+    it = app(*names, programs="client", start="client", ports=ports, instances=instances)
     return it, {
         "base": says("file.v1.FileService log.v1.LogService", "base"),
         "left": says("base log.v1.LogService", "left"),

@@ -286,7 +286,7 @@ def test_without_a_lock_the_failures_of_what_is_not_needed_are_warnings(tmp_path
 
 def test_graph_shows_what_is_needed_and_what_is_not(tmp_path: Path) -> None:
     text = tool(echo(tmp_path), "graph").stdout
-    assert "client (program)\n└── echo  demo.v1.Echo  (split: remote, monolith: local)\n" in text
+    assert "client (program)\n└── echo  demo.v1.Echo  (split: remote, monolith: local guarded)\n" in text
     assert "start order: echo, client\nnot needed: spare\n" in text
     assert tool(tmp_path, "graph", "spare", "--format", "mermaid").stdout.startswith("flowchart TD\n")
 

@@ -111,7 +111,7 @@ def test_switching_the_mode_tells_which_calls_change_and_rebuilds_no_wasm(tmp_pa
     folder = write_app(tmp_path)
     built(folder, "--output", "images")
     done = built(folder, "--mode", "monolith", "--output", "images")
-    assert "client → store: remote → local" in done.stderr
+    assert "client → store: remote → local guarded" in done.stderr
     assert "docker compose up --remove-orphans" in done.stderr
     assert set(images_of(folder)) == {"client"}
 

@@ -1,11 +1,13 @@
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from parigot_oci.errors import GraphError
 from parigot_oci.graph import reach, resolve
-from parigot_oci.model import Edge
-from tests.tool.apps import app, diamond, says, service
+from parigot_oci.model import App, Edge
+from tests.tool.apps import Declarations, app, diamond, says, service
 
 
 def refusal(*args: object) -> str:
@@ -130,6 +132,73 @@ def test_a_program_that_exports_and_a_service_that_does_not_are_refused() -> Non
     text = refusal(app("s", programs="p"), ["p", "s"], {"p": says("", "p"), "s": says()})
     assert "p is a program and exports" in text
     assert "s is a service and exports nothing" in text
+
+
+def calls(it: App, declarations: Declarations) -> dict[str, str]:
+    """`caller callee` -> how it is called."""
+    return {f"{edge.caller} {edge.callee}": edge.calls for edge in resolve(it, [], declarations).edges}
+
+
+def test_calls_are_guarded_unless_the_manifest_says_something_else() -> None:
+    assert set(calls(*diamond()).values()) == {"guarded"}
+
+
+def test_fused_by_the_app_leaves_guarded_what_cannot_be_fused() -> None:
+    it, declarations = diamond(instances={"left": 2})
+    assert calls(replace(it, calls="fused"), declarations) == {
+        "base file": "guarded",  # built in
+        "client left": "guarded",  # a callee of which there are several
+        "left base": "guarded",  # a caller of which there are several
+        "client right": "fused",
+        "right base": "fused",
+    }
+
+
+def test_an_edge_is_called_as_it_says_itself_else_as_the_guest_says_else_as_the_app() -> None:
+    it, declarations = diamond()
+    it = saying(replace(it, calls="fused"), "client", calls="guarded", edges={service("left"): "fused"})
+    assert calls(it, declarations) == {
+        "base file": "guarded",
+        "client left": "fused",
+        "client right": "guarded",
+        "left base": "fused",
+        "right base": "fused",
+    }
+
+
+def saying(it: App, name: str, **said: Any) -> App:
+    """The app with a guest that says something else."""
+    return replace(it, guests={**it.guests, name: replace(it.guests[name], **said)})
+
+
+def test_calls_of_a_service_that_is_not_required_are_refused() -> None:
+    it, declarations = diamond()
+    text = refusal(saying(it, "client", edges={"demo.left.Servise": "guarded", "x.X": "fused"}), [], declarations)
+    assert "/app/parigot.yaml:8: client: calls: it does not require demo.left.Servise" in text
+    assert "Did you mean demo.left.Service?" in text
+    assert "it does not require x.X" in text
+
+
+@pytest.mark.parametrize(
+    ("caller", "callee", "why"),
+    [
+        ("base", "file.v1.FileService", "file is built in"),
+        ("base", "log.v1.LogService", "log is built in"),
+        ("right", service("base"), "base has 3 instances"),
+        ("client", service("left"), "left has 2 instances"),
+        ("left", service("base"), "left has 2 instances"),
+    ],
+)
+def test_an_edge_that_is_to_be_fused_and_cannot_be_is_refused(caller: str, callee: str, why: str) -> None:
+    it, declarations = diamond(instances={"base": 3, "left": 2})
+    text = refusal(saying(it, caller, edges={callee: "fused"}), [], declarations)
+    assert f"{caller}: calls: {callee} cannot be fused: {why}" in text
+    assert "Let it be guarded" in text
+
+
+def test_an_edge_of_a_guest_that_is_not_needed_does_not_matter() -> None:
+    it, declarations = diamond()
+    assert "spare" in resolve(saying(it, "spare", edges={"x.X": "fused"}), [], declarations).unneeded
 
 
 def test_reach_says_what_is_not_known_yet() -> None:

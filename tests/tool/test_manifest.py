@@ -20,15 +20,18 @@ services:
     args: [--verbose, 3, 1.10, true]
     env: {STORE_DB: /data, LEVEL: 7}
     ports: [8080, "0.0.0.0:9000", "[::1]:9001"]
+    instances: 4
+    calls: {demo.vvv.CatalogueService: guarded}
   other:
     wasm: ../other.wasm
     build: {command: [make, 8]}
 programs:
-  client: {wasm: build/client.wasm, build: {command: [./make.sh], sources: src}}
+  client: {wasm: build/client.wasm, build: {command: [./make.sh], sources: src}, calls: fused}
 timeouts: {startup: 1.5s, call: 250ms}
 limits: {message: 4096B, memory: 1GiB}
 log: {format: json}
 base: python:3.13-slim
+calls: fused
 """
 HEAD = "parigot: 1\nname: demo\n"
 
@@ -62,6 +65,9 @@ def test_a_whole_manifest_is_read(tmp_path: Path) -> None:
     assert client.build == Build(tool="command", source=tmp_path / "src", command=("./make.sh",))
     assert app.timeouts == Timeouts(startup=1500, call=250)
     assert app.limits == Limits(message=4096, memory=1 << 30)
+    assert (store.instances, store.calls, store.edges) == (4, None, {"demo.vvv.CatalogueService": "guarded"})
+    assert (client.instances, client.calls, client.edges) == (1, "fused", {})
+    assert app.calls == "fused"
     assert (app.log_format, app.base) == ("json", "python:3.13-slim")
 
 
@@ -102,6 +108,12 @@ REFUSED = {
         "services:\n  a:\n    wasm: x\n    args: -v\n",
         'parigot.yaml:6: services.a.args: "-v" is not a list',
     ),
+    "instances of a program": ("programs: {p: {wasm: x, instances: 2}}", "unknown key 'instances' in programs.p"),
+    "no instance": ("services: {a: {wasm: x, instances: 0}}", "services.a.instances: 0 is not a number of instances"),
+    "65 instances": ("services: {a: {wasm: x, instances: 65}}", "65 is not a number of instances: 1 to 64"),
+    "calls": ("calls: fast", 'calls: "fast" is not one of guarded, fused'),
+    "calls of a guest": ("services: {a: {wasm: x, calls: 3}}", "a.calls: 3 is not guarded, fused, or a mapping of"),
+    "calls of an edge": ("services: {a: {wasm: x, calls: {b.B: x}}}", 'a.calls.b.B: "x" is not one of guarded, fused'),
     "empty": ("services:\n  a:\n", "parigot.yaml:4: services.a: empty is not a mapping"),
     "duration": ("timeouts: {call: 5}", "timeouts.call: 5 is not a duration: 500ms, 30s or 2m"),
     "no duration": (

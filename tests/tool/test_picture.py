@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ CASES = Path(__file__).parent / "golden"
 
 
 def drawn(it: App, graph: Graph, form: Format) -> str:
-    return draw(graph, (make(it, graph, "split"), make(it, graph, "monolith")), form)
+    return draw(it, graph, (make(it, graph, "split"), make(it, graph, "monolith")), form)
 
 
 @pytest.mark.parametrize("form", ["tree", "mermaid", "dot", "json"])
@@ -27,7 +28,16 @@ def test_json_says_what_is_needed_and_where_each_call_goes() -> None:
     value = json.loads(drawn(it, resolve(it, [], declarations), "json"))
     assert value["needed"] == ["base", "left", "right", "client"]
     assert value["unneeded"] == ["spare"]
-    assert {(edge["split"], edge["monolith"]) for edge in value["edges"]} == {("remote", "local")}
+    ways = {(edge["split"], edge["monolith"], edge["calls"]) for edge in value["edges"]}
+    assert ways == {("remote", "local", "guarded")}
+    assert value["instances"] == {}
+
+
+@pytest.mark.parametrize("form", ["tree", "mermaid", "dot", "json"])
+def test_what_is_fused_and_in_several_instances_is_seen(form: Format) -> None:
+    it, declarations = diamond(instances={"left": 2})
+    it = replace(it, calls="fused")
+    assert drawn(it, resolve(it, [], declarations), form) == (CASES / f"fused.{form}").read_text()
 
 
 def test_a_tree_prints_each_branch_once() -> None:

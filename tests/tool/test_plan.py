@@ -1,13 +1,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from parigot_oci.graph import resolve
 from parigot_oci.model import App, Exposure, Graph, Mode, Plan, Port, Route, Timeouts
-from parigot_oci.plan import changes, inner_ports, make, node_json, placed
+from parigot_oci.plan import changes, inner_ports, make, node_json, placed, ways
 from tests.tool.apps import app, diamond, says, service
 
 CASES = Path(__file__).parent / "golden"
@@ -35,6 +36,46 @@ def test_what_is_planned_fits_the_schema_of_nodes(mode: Mode) -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas" / "node.schema.json").read_text())
     for node in planned(mode, *exposed_diamond()):
         Draft202012Validator(schema).validate(node)
+
+
+def test_what_is_fused_and_in_several_instances_is_said_to_the_shim() -> None:
+    it, declarations = diamond(instances={"left": 2})
+    it = replace(it, calls="fused")
+    graph = resolve(it, [], declarations)
+    (whole,) = planned("monolith", it, graph)
+    guests: Any = whole["guests"]
+    assert {each["name"]: each["fused"] for each in guests if "fused" in each} == {
+        "client": [service("right")],
+        "right": [service("base")],
+    }
+    assert {each["name"]: each["instances"] for each in guests if "instances" in each} == {"left": 2}
+    alone: Any = planned("split", it, graph)
+    assert [each["name"] for node in alone for each in node["guests"] if "fused" in each] == []
+    assert [each.get("instances") for node in alone for each in node["guests"]] == [None, 2, None, None]
+    schema = json.loads((Path(__file__).parents[2] / "schemas" / "node.schema.json").read_text())
+    for node in [whole, *alone]:
+        Draft202012Validator(schema).validate(node)
+
+
+def test_each_edge_is_remote_or_local_guarded_or_local_fused() -> None:
+    it, declarations = diamond(instances={"left": 2})
+    graph = resolve(replace(it, calls="fused"), [], declarations)
+    assert set(ways(split(it, graph)).values()) == {"remote"}
+    assert {f"{edge.caller} {edge.callee}": way for edge, way in ways(make(it, graph, "monolith")).items()} == {
+        "base file": "local guarded",
+        "client left": "local guarded",
+        "client right": "local fused",
+        "left base": "local guarded",
+        "right base": "local fused",
+    }
+
+
+def test_two_services_of_one_guest_may_be_called_in_two_ways() -> None:
+    it = app("two", programs="client", start="client")
+    client = replace(it.guests["client"], edges={service("b"): "fused"})
+    declarations = {"two": says("", "a b"), "client": says("a b")}
+    graph = resolve(replace(it, guests={**it.guests, "client": client}), [], declarations)
+    assert placed(make(it, graph, "monolith")) == {"client → two": "local fused or local guarded"}
 
 
 def split(it: App, graph: Graph) -> Plan:
@@ -136,7 +177,7 @@ def test_inner_ports_give_way_to_exposed_ones() -> None:
 def test_switching_the_mode_is_told_edge_by_edge() -> None:
     it, graph = exposed_diamond()
     before, after = placed(make(it, graph, "monolith")), placed(split(it, graph))
-    assert changes(before, after)[0] == "base → file: local → remote"
+    assert changes(before, after)[0] == "base → file: local guarded → remote"
     assert len(changes(before, after)) == len(graph.edges)
     assert changes(after, after) == []
     assert changes({}, {"a → b": "remote"}) == ["a → b: absent → remote"]
