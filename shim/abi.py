@@ -25,7 +25,8 @@ MASK = 0xFFFFFFFF
 class Memory(Protocol):
     """A guest's linear memory."""
 
-    def size(self) -> int: ...
+    def holds(self, end: int) -> bool:
+        """Whether it reaches to `end`."""
 
     def read(self, at: int, count: int) -> bytes:
         """Within bounds, which the caller has checked."""
@@ -50,7 +51,7 @@ class Import:
 def read(memory: Memory, at: int, count: int, what: str = "pointer or length") -> bytes:
     """Bytes of the guest's; i32 as they came. Raises Failure: INVALID_ARGUMENT when they leave the memory."""
     at, count = at & MASK, count & MASK
-    if at + count > memory.size():
+    if not memory.holds(at + count):
         raise Failure(Code.INVALID_ARGUMENT, f"{what} leaves the memory", executed=False)
     return memory.read(at, count) if count else b""
 
@@ -58,7 +59,7 @@ def read(memory: Memory, at: int, count: int, what: str = "pointer or length") -
 def write(memory: Memory, at: int, room: int, data: bytes) -> bool:
     """Writes where the room (whole of it checked) suffices, and says whether it did. Raises Failure as `read` does."""
     at, room = at & MASK, room & MASK
-    if at + room > memory.size():
+    if not memory.holds(at + room):
         raise Failure(Code.INVALID_ARGUMENT, "pointer or length leaves the memory", executed=False)
     if len(data) > room:
         return False
@@ -218,7 +219,7 @@ class Abi:
     # Sizes are checked before anything is copied.
 
     def _in_bounds(self, at: int, count: int) -> bool:
-        return (at & MASK) + (count & MASK) <= self._memory.size()
+        return self._memory.holds((at & MASK) + (count & MASK))
 
     def _request(self, handle: int, at: int, count: int) -> bytes:
         if self._in_bounds(at, count):

@@ -55,6 +55,7 @@ SEAMS = {"builders", "targets", "toolchains", "guests", "transports", "services"
 KIN = {
     ("parigot_oci.toolchains.*", "parigot_oci.toolchains.seam.*"),  # what toolchains have in common
     ("shim.guests.*", "shim.guests.engine.*"),  # the engine that every kind of guest runs in
+    ("shim.guests.*", "shim.guests.binding.*"),  # and the crossings into and out of it
     ("shim.services.*", "shim.services._pb*"),  # generated
 }
 

@@ -7,7 +7,6 @@ advance a virtual clock and since fuel ends it at the same instruction on every 
 """
 
 import contextlib
-import ctypes
 import hashlib
 import importlib.metadata
 import os
@@ -16,13 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import wasmtime
-from wasmtime import _ffi
 
 from shim.clock import MS, Clock
+from shim.guests.binding import Crossing, Frame, Trapped, grow_stack
 from shim.member import GRACE
 from shim.messages import NodeError
 
@@ -55,11 +54,7 @@ def configuration(*, fuel: bool, triple: str) -> wasmtime.Config:
     config.wasm_multi_memory = False
     config.wasm_memory64 = False
     config.wasm_threads = False
-    # The public API lacks this one, without which the stack cannot be larger than wasmtime's default.
-    grow = ctypes.CDLL(str(_ffi.filename)).wasmtime_config_async_stack_size_set
-    grow.argtypes, grow.restype = [ctypes.c_void_p, ctypes.c_uint64], None
-    grow(ctypes.cast(config.ptr(), ctypes.c_void_p), STACK * 2)
-    config.max_wasm_stack = STACK
+    grow_stack(config, STACK)
     return config
 
 
@@ -82,7 +77,7 @@ class Engine:
 
     def __init__(self, clock: Clock, *, fuel: bool, memory: int, cache: Path | None) -> None:
         self._clock = clock
-        self._fuel = fuel
+        self.burns_fuel = fuel
         self._cache = cache
         self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target()))
         self.store = wasmtime.Store(self.engine)
@@ -90,16 +85,18 @@ class Engine:
         self.store.set_limits(memory_size=memory, table_elements=1 << 17, instances=many, tables=many, memories=many)
         self.store.set_epoch_deadline(1)
         self.interruption: BaseException | None = None
+        self.crossing = Crossing(self.store, self._goes_on)
         self._limit: int | None = None
-        self._lock = threading.Lock()
+        self._runs = 0
         self._awake = threading.Event()
+        self._trip: Callable[..., int] | None = None
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     # --- modules -----------------------------------------------------------------------------------------------------
 
     def load(self, wasm: Path, compiled: Path | None) -> wasmtime.Module:
         """The module: precompiled where that fits this engine, from the cache, or compiled now. Raises NodeError."""
-        if compiled is not None and not self._fuel:
+        if compiled is not None and not self.burns_fuel:
             with contextlib.suppress(wasmtime.WasmtimeError, OSError):
                 return wasmtime.Module.deserialize_file(self.engine, str(compiled))
         try:
@@ -117,14 +114,16 @@ class Engine:
             raise NodeError(f"{wasm}: not a WebAssembly module: {_on_one_line(error)}: build it again") from error
         return module
 
-    def frames(self) -> Sequence[wasmtime.Frame]:
+    def frames(self) -> Sequence[Frame]:
         """The functions of guests on the stack now, innermost first: known by tripping on purpose."""
-        module = wasmtime.Module(self.engine, '(module (func (export "trip") unreachable))')
-        trip = wasmtime.Instance(self.store, module, []).exports(self.store)["trip"]
-        assert isinstance(trip, wasmtime.Func), "as written above"
+        if self._trip is None:
+            module = wasmtime.Module(self.engine, '(module (func (export "trip") unreachable))')
+            trip = self.crossing.instance(module, []).exports(self.store)["trip"]
+            assert isinstance(trip, wasmtime.Func), "as written above"
+            self._trip = self.crossing.entry(trip, 0)
         try:
-            trip(self.store)
-        except wasmtime.Trap as trap:
+            self._trip()
+        except Trapped as trap:
             return trap.frames[1:]
         return ()
 
@@ -132,32 +131,34 @@ class Engine:
         if self._cache is None:
             return None
         version = importlib.metadata.version("wasmtime")
-        key = hashlib.sha256(f"{version} {target()} {self._fuel} {STACK}\n".encode() + code).hexdigest()
+        key = hashlib.sha256(f"{version} {target()} {self.burns_fuel} {STACK}\n".encode() + code).hexdigest()
         return self._cache / f"{key[:40]}.cwasm"
 
     # --- limits of entries -------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def entry(self, limit: int | None) -> Iterator[None]:
-        """An entry into a guest, ended when the clock reads `limit`. Entries nest."""
-        outer, left = self._limit, self.store.get_fuel() if self._fuel else 0
+    def enter(self, limit: int | None) -> tuple[int | None, int]:
+        """An entry into a guest begins, to be ended when the clock reads `limit`. Entries nest: what it gives is for `leave`."""
+        outer, left = self._limit, self.store.get_fuel() if self.burns_fuel else 0
+        self._runs += 1
         self.arm(limit)
-        try:
-            yield
-        finally:
-            # Whoever waited for this entry is not to pay for its lateness: it has the time to say so, too.
-            self.arm(outer if outer is None else max(outer, self._clock.peek() + GRACE))
-            if self._fuel:
-                self.store.set_fuel(left)
+        if self._runs == 1:
+            self._awake.set()
+        return outer, left
+
+    def leave(self, entered: tuple[int | None, int]) -> None:
+        """The entry is over."""
+        outer, left = entered
+        self._runs -= 1
+        # Whoever waited for this entry is not to pay for its lateness: it has the time to say so, too.
+        late = outer is not None and self._clock.peek() > outer - GRACE
+        self.arm(self._clock.peek() + GRACE if late else outer)
+        if self.burns_fuel:
+            self.store.set_fuel(left)
 
     def arm(self, limit: int | None) -> None:
         """The limit of the entry that runs is this one from now on."""
-        with self._lock:
-            self._limit = limit
-            self.store.set_epoch_deadline(1 if self.interruption is None else 0)
-            if limit is not None and not self._fuel:
-                self._awake.set()
-        if self._fuel:
+        self._limit = limit
+        if self.burns_fuel:
             self.store.set_fuel(self._allowed())
 
     def charge(self) -> None:
@@ -165,7 +166,7 @@ class Engine:
         Under a seed a system call counts as computing, and time that was waited for is gone: a guest that does nothing but
         ask and wait would else never come to the end of its fuel.
         """
-        if self._fuel:
+        if self.burns_fuel:
             self.store.set_fuel(max(0, min(self.store.get_fuel(), self._allowed()) - SYSTEM_CALL))
 
     def _allowed(self) -> int:
@@ -176,21 +177,24 @@ class Engine:
 
     def interrupt(self, why: BaseException) -> None:
         """From any thread: ends the entry that runs, whatever its limit."""
-        with self._lock:
-            self.interruption = why
-            self.engine.increment_epoch()
+        self.interruption = why
+        self.engine.increment_epoch()
+
+    def _goes_on(self) -> bool:
+        """Asked on the guest's own thread when the epoch has moved, so that no entry pays for one before it."""
+        return self.interruption is None and (
+            self.burns_fuel or self._limit is None or self._clock.peek() < self._limit
+        )
 
     def _watch(self) -> None:
-        idle = 0
         while True:
             self._awake.wait()
-            with self._lock:
-                if self._limit is not None and self._clock.peek() >= self._limit:
-                    self.engine.increment_epoch()
-                idle = idle + 1 if self._limit is None else 0
-                if idle > 10:
-                    self._awake.clear()
+            self.engine.increment_epoch()
             time.sleep(LOOK)
+            if not self._runs:
+                self._awake.clear()
+                if self._runs:  # entered in between
+                    self._awake.set()
 
 
 def _is_ours(path: Path) -> bool:

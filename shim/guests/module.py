@@ -5,14 +5,14 @@ Its `call` goes through a stub, an instance of a few lines per guest: a table wi
 slot decides what a call is, so a slot can be filled anew without the guest noticing.
 """
 
-import contextlib
 import ctypes
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import wasmtime
 
-from shim.abi import I32, I64, Abi, Import, Served
+from shim.abi import I32, MASK, Abi, Import, Served
+from shim.guests.binding import Frame, Trapped
 from shim.guests.engine import Engine
 from shim.member import Crash, Member
 from shim.messages import Code, Failure, NodeError, Unwinding
@@ -38,37 +38,44 @@ ENTRIES: Mapping[str, tuple[list[str], list[str]]] = {
 }
 """Exports that the kernel enters, with their parameters and results."""
 
-_TYPES = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _DONTNEED = 4
 
 
 class GuestMemory:
-    """The memory of a guest's present instance. Its size and place are asked for each time: both move when it grows."""
+    """
+    The memory of a guest's present instance. It has its whole address space from the start, so it grows and never moves, and
+    what was within bounds once is so for as long as the instance lives.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        self._store = engine.store
+        self._engine = engine
         self._memory: wasmtime.Memory | None = None
+        self._base = 0
+        self._size = 0
 
     def use(self, memory: wasmtime.Memory | None) -> None:
         """This one from now on; the dead one's pages go back to the system (its store keeps the address for ever)."""
         if self._memory is not None:
-            _LIBC.madvise(self._base(), self.size(), _DONTNEED)
-        self._memory = memory
+            _LIBC.madvise(self._base, self.size(), _DONTNEED)
+        self._memory, self._base, self._size = memory, 0, 0
+        if memory is not None:
+            self._base = ctypes.addressof(memory.data_ptr(self._engine.store).contents)
+
+    def holds(self, end: int) -> bool:
+        return end <= self._size or end <= self.size()
 
     def size(self) -> int:
-        return self._memory.data_len(self._store) if self._memory is not None else 0
+        if self._memory is not None:
+            self._size = self._engine.crossing.memory_size(self._memory)
+        return self._size
 
     def read(self, at: int, count: int) -> bytes:
-        return ctypes.string_at(self._base() + at, count)
+        return ctypes.string_at(self._base + at, count)
 
     def write(self, at: int, data: bytes) -> None:
-        ctypes.memmove(self._base() + at, data, len(data))
-
-    def _base(self) -> int:
-        assert self._memory is not None, "there is a memory where there are bounds"
-        return ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        ctypes.memmove(self._base + at, data, len(data))
 
 
 class ModuleGuest:
@@ -131,53 +138,83 @@ class ModuleGuest:
             raise NodeError(f"{self._member.name}: its {what} is {had}, where {wanted} is wanted: see schemas/abi.md")
 
     def _function(self, wanted: Import) -> wasmtime.Func:
-        kind = wasmtime.FuncType([_TYPES[t]() for t in wanted.params], [_TYPES[t]() for t in wanted.results])
+        do = wanted.do
+        if not self._engine.burns_fuel:
+            return self._engine.crossing.function(wanted.params, wanted.results, do)
 
-        def do(*args: int) -> int | None:
+        def charged(*args: int) -> int | None:
             self._engine.charge()
-            return wanted.do(*args)
+            return do(*args)
 
-        return wasmtime.Func(self._store, kind, do)
+        return self._engine.crossing.function(wanted.params, wanted.results, charged)
 
     # --- entries -----------------------------------------------------------------------------------------------------
 
     def start(self, limit: int | None) -> bool:
-        with self._entry(limit):
+        entered = self._engine.enter(limit)
+        try:
             self.memory.use(None)
-            exports = wasmtime.Instance(self._store, self._module, self._imports).exports(self._store)
+            exports = self._engine.crossing.instance(self._module, self._imports).exports(self._store)
             memory = exports["memory"]
             assert isinstance(memory, wasmtime.Memory), "checked in _check_exports"
             self.memory.use(memory)
-            self._alloc, self._handle = exports.get("parigot_alloc"), exports.get("parigot_handle")
-            self._resume, self._stop = exports.get("parigot_resume"), exports.get("parigot_stop")
+            self._entries = {name: self._entry(name, exports.get(name)) for name in ENTRIES}
+            self._alloc, self._handle = self._entries["parigot_alloc"], self._entries["parigot_handle"]
             try:
-                _function(exports["_start"], "_start")(self._store)
+                self._entries["_start"]()
             except Served:
-                _function(self._handle, "parigot_handle")  # missing it is noticed now, not at the first call
+                if "parigot_handle" not in exports:  # noticed now, not at the first call
+                    raise Crash("it exports no function parigot_handle") from None
                 return True
+        except BaseException as ending:
+            raise self._ended(ending) from None
+        finally:
+            self._engine.leave(entered)
         return False
 
+    def _entry(self, name: str, export: object) -> Callable[..., int]:
+        if isinstance(export, wasmtime.Func):
+            params, results = ENTRIES[name]
+            return self._engine.crossing.entry(export, len(params), result=bool(results))
+
+        def missing(*_args: int) -> int:
+            raise Crash(f"it exports no function {name}")
+
+        return missing
+
     def handle(self, limit: int | None, number: int, service: int, method: int, request: bytes) -> None:
-        with self._entry(limit):
+        entered = self._engine.enter(limit)
+        try:
             at = self._place(request) if request else 0
-            _function(self._handle, "parigot_handle")(self._store, number, service, method, at, len(request))
+            self._handle(number, service, method & MASK, at, len(request))
+        except BaseException as ending:
+            raise self._ended(ending) from None
+        finally:
+            self._engine.leave(entered)
 
     def _place(self, request: bytes) -> int:
-        at = _function(self._alloc, "parigot_alloc")(self._store, len(request)) & 0xFFFFFFFF
-        if at == 0 or at + len(request) > self.memory.size():
+        at = self._alloc(len(request))
+        if at == 0 or not self.memory.holds(at + len(request)):
             text = f"{self._member.name} has no room for a request of {len(request)} bytes"
             raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
         self.memory.write(at, request)
-        return int(at)
+        return at
 
     def resume(self, limit: int | None, number: int) -> None:
-        with self._entry(limit):
-            _function(self._resume, "parigot_resume")(self._store, number)
+        self._enter("parigot_resume", limit, number)
 
     def stop(self, limit: int | None) -> None:
-        if self._stop is not None:
-            with self._entry(limit):
-                _function(self._stop, "parigot_stop")(self._store)
+        if any(export.name == "parigot_stop" for export in self._module.exports):
+            self._enter("parigot_stop", limit)
+
+    def _enter(self, name: str, limit: int | None, *args: int) -> None:
+        entered = self._engine.enter(limit)
+        try:
+            self._entries[name](*args)
+        except BaseException as ending:
+            raise self._ended(ending) from None
+        finally:
+            self._engine.leave(entered)
 
     def limit(self, limit: int | None) -> None:
         self._engine.arm(limit)
@@ -186,62 +223,34 @@ class ModuleGuest:
         if handle >= self._slots.size(self._store):  # a restarted guest finds its slots as they were
             self._slots.grow(self._store, 1, self._slot)
 
-    @contextlib.contextmanager
-    def _entry(self, limit: int | None):  # type: ignore[no-untyped-def]
-        try:
-            with self._engine.entry(limit):
-                yield
-        except wasmtime.Trap as trap:
-            interrupted = trap.trap_code in (wasmtime.TrapCode.INTERRUPT, wasmtime.TrapCode.OUT_OF_FUEL)
-            trace = self._trace(trap)
-            if interrupted and self._engine.interruption is not None:
+    def _ended(self, ending: BaseException) -> BaseException:
+        """What the end of an entry means to the kernel."""
+        if isinstance(ending, Trapped):
+            trace = self._trace(ending.frames)
+            if ending.interrupted and self._engine.interruption is not None:
                 self._engine.interruption.add_note(trace)
-                raise self._engine.interruption from None
-            raise Crash(_reason(trap), trace, interrupted=interrupted) from None
-        except wasmtime.WasmtimeError as error:
-            raise Crash(str(error).splitlines()[0]) from None
-        except Unwinding:
-            raise
-        except Exception as error:
-            # An export of an odd type, or a fault of the kernel's own: either way the others go on.
-            raise Crash(f"a system call or an entry went wrong: {error!r}", traceback.format_exc()) from error
+                return self._engine.interruption
+            return Crash(ending.reason, trace, interrupted=ending.interrupted)
+        if isinstance(ending, Unwinding) or not isinstance(ending, Exception):
+            return ending
+        # A fault of the kernel's own: it is the guest's crash, and the others go on.
+        return Crash(f"a system call or an entry went wrong: {ending!r}", "".join(traceback.format_exception(ending)))
 
-    def _trace(self, trap: wasmtime.Trap) -> str:
+    def _trace(self, frames: Sequence[Frame]) -> str:
         """The guest's own functions, innermost first: guests that wait for this entry are on the stack as well."""
-        frames = _above(trap.frames, self._engine.frames())
-        lines = [f"{self._member.name}!{frame.func_name or f'function {frame.func_index}'}" for frame in frames]
-        return "\n".join(lines)
+        return "\n".join(f"{self._member.name}!{frame.name}" for frame in _above(frames, self._engine.frames()))
 
 
-def _above(frames: Sequence[wasmtime.Frame], outer: Sequence[wasmtime.Frame]) -> Sequence[wasmtime.Frame]:
+def _above(frames: Sequence[Frame], outer: Sequence[Frame]) -> Sequence[Frame]:
     """What `frames` has above `outer`, of which its lower end may have been cut off."""
-
-    def places(of: Sequence[wasmtime.Frame]) -> list[tuple[int, int]]:
-        return [(frame.func_index, frame.module_offset) for frame in of]
-
     for shared in range(min(len(frames), len(outer)), 0, -1):
-        if places(frames[-shared:]) == places(outer[:shared]):
+        if frames[-shared:] == outer[:shared]:
             return frames[:-shared]
     return frames
 
 
 def _signature(params: Iterable[str], results: Iterable[str]) -> str:
     return f"({', '.join(params)}) -> ({', '.join(results)})"
-
-
-def _function(export: object, name: str) -> Callable[..., int]:
-    if not isinstance(export, wasmtime.Func):
-        raise Crash(f"it exports no function {name}")
-    return export
-
-
-def _reason(trap: wasmtime.Trap) -> str:
-    code = trap.trap_code
-    if code is wasmtime.TrapCode.INTERRUPT or code is wasmtime.TrapCode.OUT_OF_FUEL:
-        return "computed for too long"
-    if code is not None:
-        return code.name.lower().replace("_", " ")
-    return trap.message.splitlines()[0]
 
 
 def stub(engine: Engine) -> wasmtime.Module:

@@ -1,0 +1,248 @@
+"""
+Crossings between Python and guests, bound to the unchecked entry points of wasmtime's C API (wasmtime/func.h, wasmtime/store.h).
+
+The public API of wasmtime-py looks up types and makes objects on every crossing, some 60 µs; here it is about one. What it
+checked is checked once, when a guest is equipped (shim/guests/module.py): all functions have the types that are said here.
+
+The rules of this layer: arguments and results lie in cells of 16 bytes, the result in the first; a callback never raises into
+native code, but leaves a trap and keeps the exception for whoever entered the guest; whatever native code was given is kept
+alive as long as the store; and the library is bound by CDLL, which gives the GIL away while a guest runs.
+"""
+
+import ctypes
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import wasmtime
+from wasmtime import _bindings, _ffi
+
+from shim.abi import I32, I64, MASK
+
+CELL = 16
+"""Bytes of a wasmtime_val_raw_t."""
+CELLS = 16
+"""Cells of a call at most: as many as a view of them shows."""
+TOO_LONG = "computed for too long"
+_PLACES = 1_024
+"""Views of argument cells that are kept: they lie at the same few addresses of the stack again and again."""
+
+Extern = wasmtime.Func | wasmtime.Memory | wasmtime.Table | wasmtime.Global
+
+_library = ctypes.CDLL(str(_ffi.filename))
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
+
+
+def _bound(name: str, result: object, *params: object) -> Callable[..., int | None]:
+    function = getattr(_library, name)
+    function.restype, function.argtypes = result, list(params)
+    return function  # type: ignore[no-any-return]
+
+
+_func_new = _bound("wasmtime_func_new_unchecked", None, *[_POINTER] * 6)
+_func_call = _bound("wasmtime_func_call_unchecked", _POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER)
+_trap_new = _bound("wasmtime_trap_new", _POINTER, ctypes.c_char_p, _SIZE)
+_error_new = _bound("wasmtime_error_new", _POINTER, ctypes.c_char_p)
+_error_trace = _bound("wasmtime_error_wasm_trace", None, _POINTER, _POINTER)
+_set_callback = _bound("wasmtime_store_epoch_deadline_callback", None, *[_POINTER] * 4)
+_memory_size = _bound("wasmtime_memory_data_size", _SIZE, _POINTER, _POINTER)
+_stack_size = _bound("wasmtime_config_async_stack_size_set", None, _POINTER, ctypes.c_uint64)
+
+_Callback = ctypes.CFUNCTYPE(_SIZE, _POINTER, _POINTER, _POINTER, _SIZE)
+_Look = ctypes.CFUNCTYPE(_SIZE, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_uint64), _POINTER)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A function of a guest on the stack."""
+
+    module: str
+    name: str
+    index: int
+    offset: int
+
+
+class Trapped(Exception):
+    """A guest's entry ended without its end: `reason` in a few words, `frames` innermost first; `interrupted`: from outside."""
+
+    def __init__(self, reason: str, frames: Sequence[Frame], *, interrupted: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frames = frames
+        self.interrupted = interrupted
+
+
+class Crossing:
+    """All crossings of one store, on one thread."""
+
+    def __init__(self, store: wasmtime.Store, look: Callable[[], bool]) -> None:
+        """`look` is asked, on the guest's thread, when the engine's epoch has moved: whether the guest may go on."""
+        self._store = store
+        self._context = ctypes.cast(store._context(), _POINTER)
+        self._trap = ctypes.c_void_p()
+        self._pending: BaseException | None = None
+        self._cut = False
+        self._places: dict[int, memoryview] = {}
+        self._alive: list[object] = []
+        self._watch(look)
+
+    def _watch(self, look: Callable[[], bool]) -> None:
+        error, text = _error_new, b"interrupted"
+
+        def looked(_context: int, _data: int, delta: "ctypes._Pointer[ctypes.c_uint64]", _kind: int) -> int:
+            delta[0] = 1
+            try:
+                goes_on = look()
+            except BaseException as fault:
+                self._pending, goes_on = fault, False
+            if goes_on:
+                return 0
+            self._cut = True
+            return error(text) or 0
+
+        callback = _Look(looked)
+        self._alive.append(callback)
+        _set_callback(ctypes.cast(self._store.ptr(), _POINTER), ctypes.cast(callback, _POINTER), None, None)
+
+    # --- into Python -------------------------------------------------------------------------------------------------
+
+    def function(self, params: Sequence[str], results: Sequence[str], do: Callable[..., int | None]) -> wasmtime.Func:
+        """A function for guests to import. What `do` raises ends the entry, and comes out where the guest was entered."""
+        assert len(params) <= CELLS, "no more are shown"
+        unpack = struct.Struct("=" + "".join("i12x" if kind == I32 else "q8x" for kind in params)).unpack_from
+        pack = struct.Struct("=I" if results == [I32] else "=Q").pack_into
+        mask = MASK if results == [I32] else (1 << 64) - 1
+        places = self._places
+
+        def callback(_env: int, _caller: int, address: int, _count: int) -> int:
+            try:
+                place = places.get(address) or self._place(address)
+                result = do(*unpack(place))
+                if result is not None:
+                    pack(place, 0, result & mask)
+            except BaseException as ending:
+                return self._end(ending)
+            return 0
+
+        return self.native(params, results, _Callback(callback))
+
+    def native(
+        self, params: Sequence[str], results: Sequence[str], callback: object, data: int | None = None
+    ) -> wasmtime.Func:
+        """The same of a callback as wasmtime_func_unchecked_callback_t has it; `data` is its environment."""
+        kinds = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
+        kind = wasmtime.FuncType([kinds[t]() for t in params], [kinds[t]() for t in results])
+        made = _bindings.wasmtime_func_t()
+        _func_new(
+            self._context,
+            ctypes.cast(kind.ptr(), _POINTER),
+            ctypes.cast(callback, _POINTER),  # type: ignore[arg-type]
+            data,
+            None,
+            ctypes.addressof(made),
+        )
+        self._alive.append(callback)
+        return wasmtime.Func._from_raw(made)
+
+    def _place(self, address: int) -> memoryview:
+        if len(self._places) >= _PLACES:
+            self._places.clear()
+        place = memoryview((ctypes.c_char * (CELL * CELLS)).from_address(address)).cast("B")
+        self._places[address] = place
+        return place
+
+    def _end(self, ending: BaseException) -> int:
+        """A trap for native code, in place of an exception."""
+        self._pending = ending
+        return _trap_new(b"", 0) or 0
+
+    # --- into guests -------------------------------------------------------------------------------------------------
+
+    def entry(self, function: wasmtime.Func, params: int, *, result: bool = False) -> Callable[..., int]:
+        """
+        A function of a guest's, with so many parameters of i32 and one result of i32 or none. Arguments are unsigned.
+
+        Raises: what the guest's imports raised, or Trapped.
+        """
+        count = max(params, 1 if result else 0)
+        cells = (ctypes.c_char * (CELL * max(1, count)))()
+        pack = struct.Struct("=" + "I12x" * params).pack_into
+        read = memoryview(cells).cast("B").cast("I")
+        raw = function._func
+        where, at, trap = ctypes.addressof(raw), ctypes.addressof(cells), ctypes.addressof(self._trap)
+        context, call = self._context.value, _func_call
+        self._trap.value = None
+
+        def enter(*args: int) -> int:
+            pack(cells, 0, *args)
+            error = call(context, where, at, count, trap)
+            if error or self._trap:
+                raise self.failed(error)
+            return read[0]
+
+        enter.__dict__["kept"] = raw
+        return enter
+
+    def failed(self, error: int | None) -> BaseException:
+        """Why an entry failed, for whoever made it: what an import raised, else the guest's own end."""
+        trap, self._trap.value = self._trap.value, None
+        pending, self._pending = self._pending, None
+        cut, self._cut = self._cut, False
+        if trap:
+            kind = ctypes.POINTER(_bindings.wasm_trap_t)
+            said = _of_trap(wasmtime.Trap._from_ptr(ctypes.cast(trap, kind)))
+        else:
+            said = _of_error(error or 0, interrupted=cut)
+        return said if pending is None else pending
+
+    def instance(self, module: wasmtime.Module, imports: Sequence[Extern]) -> wasmtime.Instance:
+        """A new instance; its start function may run. Raises as an entry does, and Trapped where there is no room."""
+        try:
+            return wasmtime.Instance(self._store, module, imports)
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            pending, self._pending = self._pending, None
+            cut, self._cut = self._cut, False
+            if pending is not None:
+                raise pending from None
+            if isinstance(error, wasmtime.Trap):
+                raise _of_trap(error) from None
+            raise Trapped(TOO_LONG if cut else str(error).splitlines()[0], (), interrupted=cut) from None
+
+    def memory_size(self, memory: wasmtime.Memory) -> int:
+        """Bytes of a memory now."""
+        return _memory_size(self._context, ctypes.addressof(memory._memory)) or 0
+
+
+def grow_stack(config: wasmtime.Config, size: int) -> None:
+    """The one setting that the public API lacks, without which the stack of guests stays at wasmtime's default."""
+    _stack_size(ctypes.cast(config.ptr(), _POINTER), size * 2)
+    config.max_wasm_stack = size
+
+
+def _frames(frames: Iterable[wasmtime.Frame]) -> Sequence[Frame]:
+    return [
+        Frame(
+            frame.module_name or "",
+            frame.func_name or f"function {frame.func_index}",
+            frame.func_index,
+            frame.module_offset,
+        )
+        for frame in frames
+    ]
+
+
+def _of_trap(trap: wasmtime.Trap) -> Trapped:
+    code = trap.trap_code
+    if code is wasmtime.TrapCode.OUT_OF_FUEL:
+        return Trapped(TOO_LONG, _frames(trap.frames), interrupted=True)
+    reason = code.name.lower().replace("_", " ") if code else trap.message.splitlines()[0]
+    return Trapped(reason, _frames(trap.frames))
+
+
+def _of_error(error: int, *, interrupted: bool) -> Trapped:
+    vector = _bindings.wasm_frame_vec_t(0, None)
+    _error_trace(error, ctypes.addressof(vector))
+    frames = _frames([wasmtime.Frame._from_ptr(vector.data[index], vector) for index in range(vector.size)])
+    _bindings.wasm_frame_vec_delete(ctypes.byref(vector))
+    text = str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(_bindings.wasmtime_error_t))))
+    return Trapped(TOO_LONG if interrupted else text.splitlines()[0], frames, interrupted=interrupted)
