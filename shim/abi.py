@@ -12,6 +12,7 @@ from typing import Protocol
 from shim import metadata
 from shim.calls import Call
 from shim.kernel import Kernel
+from shim.launching import Launching
 from shim.member import Member
 from shim.messages import NOT_EXECUTED, Code, Failure, Unwinding
 
@@ -71,8 +72,9 @@ def write(memory: Memory, at: int, room: int, data: bytes) -> bool:
 class Abi:
     """Module `parigot`, for one guest. `memory` is known once the instance is there."""
 
-    def __init__(self, kernel: Kernel, member: Member, memory: Memory) -> None:
+    def __init__(self, kernel: Kernel, launching: Launching, member: Member, memory: Memory) -> None:
         self._kernel = kernel
+        self._launching = launching
         self._member = member
         self._memory = memory
 
@@ -138,22 +140,22 @@ class Abi:
     # --- the functions -----------------------------------------------------------------------------------------------
 
     def _require(self, name: int, count: int) -> int:
-        self._kernel.require(self._member, self._name(name, count))
+        self._launching.require(self._member, self._name(name, count))
         return 0
 
     def _export(self, name: int, count: int) -> int:
-        return self._kernel.export(self._member, self._name(name, count))
+        return self._launching.export(self._member, self._name(name, count))
 
     def _bind(self, service: int, name: int, count: int, number: int) -> int:
-        self._kernel.bind(self._member, service, self._name(name, count), number)
+        self._launching.bind(self._member, service, self._name(name, count), number)
         return 0
 
     def _launch(self) -> int:
-        self._kernel.launch(self._member)
+        self._launching.launch(self._member)
         return 0
 
     def _serve(self) -> None:
-        self._kernel.serve(self._member)
+        self._launching.serve(self._member)
         raise Served
 
     def _locate(self, name: int, count: int) -> int:

@@ -25,6 +25,7 @@ from shim.guests.engine import STACK, Engine
 from shim.guests.module import ModuleGuest, stub
 from shim.ingress import Inside, Outside
 from shim.kernel import Kernel, Target
+from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
 from shim.loop import Loop, wait_ready
 from shim.member import Member, State
@@ -200,7 +201,7 @@ class Host:
         shared = stub(self._engine)
         for member in self._members.values():
             guest = ModuleGuest(self._engine, shared, member)
-            guest.equip(Abi(self._kernel, member, guest.memory), self._wasi(member, guest))
+            guest.equip(Abi(self._kernel, Launching(self._kernel), member, guest.memory), self._wasi(member, guest))
             member.body = guest
 
     def _builtins(self) -> Mapping[str, Target]:

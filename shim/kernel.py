@@ -1,5 +1,5 @@
 """
-The kernel's rules: what a guest may declare, whom it may call, and how a call ends. No bytes of guests, no sockets.
+The kernel's rules: whom a guest may call, and how a call ends. No bytes of guests, no sockets.
 
 A guest's system call arrives here with Python values (shim/abi.py has read them from the guest's memory) and fails with a
 Failure, whose code the guest gets. `shim/runner.py` enters guests, restarts them and decides whose turn it is.
@@ -22,9 +22,6 @@ TOLD = 256
 """Refusals of one guest that are told in the log."""
 AGAIN = 50 * MS
 """Between two looks at whether a required service is ready."""
-_LOCK = (
-    "`parigot-oci check` brings the lock up to date, as long as what a guest declares depends on its args and env alone"
-)
 
 
 class Target(Protocol):
@@ -52,70 +49,7 @@ class Kernel:
         self._roots = 0
         self._run = clock.random("", 4).hex()
 
-    # --- before launch -----------------------------------------------------------------------------------------------
-
-    def require(self, member: Member, service: str) -> None:
-        self._declaring(member, "require")
-        if service in member.exports:
-            raise Failure(Code.INVALID_ARGUMENT, f"{service} is exported by this guest itself")
-        if service not in member.spec.requires:
-            raise Refused(f"{member.name} requires {service}, which parigot.lock does not list: {_LOCK}")
-        member.requires.add(service)
-
-    def export(self, member: Member, service: str) -> int:
-        self._declaring(member, "export")
-        if service in member.requires:
-            raise Failure(Code.INVALID_ARGUMENT, f"{service} is required by this guest itself")
-        if service in member.exports:
-            raise Failure(Code.ALREADY_EXISTS, f"{service} is exported already")
-        if service not in member.spec.exports:
-            raise Refused(f"{member.name} exports {service}, which parigot.lock does not list: {_LOCK}")
-        member.exports.append(service)
-        member.bound[service] = {}
-        return len(member.exports) - 1
-
-    def bind(self, member: Member, service: int, method: str, number: int) -> None:
-        self._declaring(member, "bind")
-        if not 0 <= service < len(member.exports):
-            raise Failure(Code.INVALID_ARGUMENT, f"{service} is no number of an exported service")
-        name = member.exports[service]
-        if method in member.bound[name]:
-            raise Failure(Code.ALREADY_EXISTS, f"{name}/{method} is bound already")
-        if method not in member.spec.exports[name]:
-            raise Refused(f"{member.name} binds {name}/{method}, which parigot.lock does not list: {_LOCK}")
-        member.bound[name][method] = number
-
-    def launch(self, member: Member) -> None:
-        """Comes back when all that was required is ready."""
-        self._declaring(member, "launch")
-        said = {f"{service}/{method}" for service, methods in member.bound.items() for method in methods}
-        listed = {f"{service}/{method}" for service, methods in member.spec.exports.items() for method in methods}
-        missing = (
-            (member.spec.requires - member.requires)
-            | (set(member.spec.exports) - set(member.exports))
-            | (listed - said)
-        )
-        if missing:
-            raise Refused(
-                f"{member.name} did not declare {', '.join(sorted(missing))}, which parigot.lock lists: {_LOCK}"
-            )
-        end = member.limit if member.limit is not None else self.clock.peek() + self.node.startup
-        for service in sorted(member.requires):
-            self.await_ready(member.name, service, end=end, within=member.within)
-        member.state = State.LAUNCHED
-        if member.spec.is_program:
-            member.limit = None
-            member.body.limit(None)
-
-    def serve(self, member: Member) -> None:
-        """The guest is to serve from now on."""
-        if member.state is not State.LAUNCHED or not member.exports:
-            why = "before launch" if member.state is not State.LAUNCHED else "without an export"
-            raise Refused(f"{member.name} called serve {why}: see schemas/abi.md, A guest's life")
-
-    def _declaring(self, member: Member, what: str) -> None:
-        if member.state is not State.STARTING:
-            raise Failure(Code.FAILED_PRECONDITION, f"{what}: only before launch")
+    # --- ready or not ---------------------------------------------------------------------------------------------------
 
     def await_ready(self, who: str, service: str, *, end: int, within: Call | None = None) -> None:
         """Until the service is ready. Raises Refused when it is not by `end`, on the node's clock."""

@@ -19,6 +19,7 @@ from shim.clock import MS, VirtualClock
 from shim.guests.engine import STACK, Engine
 from shim.guests.module import ModuleGuest, stub
 from shim.kernel import Kernel
+from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
 from shim.member import Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError, Unwinding
@@ -48,8 +49,8 @@ class NotLaunchedError(NodeError):
         self.hint = hint
 
 
-class Recorder(Kernel):
-    """A kernel that believes what a guest declares, and goes no further than `launch`."""
+class Recorder(Launching):
+    """It believes what a guest declares, and goes no further than `launch`."""
 
     def require(self, member: Member, service: str) -> None:
         member.requires.add(service)
@@ -82,14 +83,14 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
     clock = VirtualClock(seed)
     logbook = Logbook(clock)
     node = config.Node(app="", name=guest.name, guests=(guest,), startup=startup, memory=memory)
-    kernel = Recorder(node, clock, logbook, Scheduler(clock, lambda timeout: None))
+    kernel = Kernel(node, clock, logbook, Scheduler(clock, lambda timeout: None))
     member = Member(guest)
     engine = Engine(clock, fuel=False, memory=memory, cache=cache)
     body = ModuleGuest(engine, stub(engine), member)
     rate = Rate(clock)
     stdio = LoggedStdio(Lines(logbook, rate, guest.name, "stdout"), Lines(logbook, rate, guest.name, "stderr"))
     wasi = Wasi(kernel, member, body.memory, stdio, [guest.name, *guest.args], guest.env)
-    body.equip(Abi(kernel, member, body.memory), wasi)
+    body.equip(Abi(kernel, Recorder(kernel), member, body.memory), wasi)
     member.body, member.state, member.entered = body, State.STARTING, True
     # The guest's clock is virtual, and the time that it may take is not.
     watch = threading.Timer(startup / 1e9, lambda: engine.interrupt(TooLate()))

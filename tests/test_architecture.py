@@ -41,7 +41,7 @@ LAYERS = {
         guests transports services
         runner wasi
         abi
-        metadata
+        metadata launching
         kernel
         member connect stdio
         calls logbook transcode
