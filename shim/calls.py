@@ -1,7 +1,7 @@
 """A call: what is asked, by whose work, until when; how it ended; and the metadata that travels both ways."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from shim.messages import NOT_EXECUTED, Code, Failure
@@ -35,9 +35,8 @@ def is_reserved(name: str) -> bool:
 class Metadata:
     """Headers or trailers of one message: lower-case names, printable values, bounded; a name may have several values."""
 
-    def __init__(self) -> None:
-        self.items: list[tuple[str, str]] = []
-        self._size = 0
+    items: Sequence[tuple[str, str]] = ()  # shared by the many that stay empty
+    _size = 0
 
     def add(self, name: str, value: str) -> None:
         """Raises Failure: INVALID_ARGUMENT for a name or a value that may not be, RESOURCE_EXHAUSTED beyond 16 KiB."""
@@ -50,7 +49,9 @@ class Metadata:
         if size > METADATA:
             raise Failure(Code.RESOURCE_EXHAUSTED, f"metadata is over {METADATA} bytes")
         self._size = size
-        self.items.append((name, value))
+        own = self.items if isinstance(self.items, list) else []
+        own.append((name, value))
+        self.items = own
 
     def get(self, name: str) -> str | None:
         """All values of the name, joined as HTTP joins them; None when there is none."""
@@ -58,7 +59,7 @@ class Metadata:
         return ", ".join(values) if values else None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """
     One call, from the moment it is made until it has ended.
@@ -78,7 +79,7 @@ class Call:
     reply: bytes = b""
     reply_headers: Metadata = field(default_factory=Metadata)
     reply_trailers: Metadata = field(default_factory=Metadata)
-    details: list[bytes] = field(default_factory=list)
+    details: Sequence[bytes] = ()
     entered: bool = False
     children: int = 0
     timer: Timer | None = None

@@ -42,7 +42,7 @@ def put(member: Member, number: int, key: str, value: bytes) -> None:
         call = _call(member, number)
         if sum(len(detail) for detail in call.details) + len(value) > 16 << 10:
             raise Failure(Code.RESOURCE_EXHAUSTED, "error details are over 16 KiB")
-        call.details.append(value)
+        call.details = (*call.details, value)
     elif kind in ("header", "trailer") and name:
         _metadata(member, number, kind).add(name, value.decode("latin-1"))
     else:

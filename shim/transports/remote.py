@@ -276,7 +276,7 @@ def ask(peer: Peer, service: str, method: str, request: bytes = b"", *, caller: 
     deadline = network.clock.peek() + 1_000 * MS
     call = Call(id="", service=service, method=method, request=request, deadline=deadline, caller=caller)
     if lost:
-        call.headers.items.append((connect.LOST, "1"))
+        call.headers.items = ((connect.LOST, "1"),)
     call.timer = network.scheduler.at(deadline, lambda: call.end(Code.UNAVAILABLE, b"no answer within a second"))
     peer.send(call)
     return call
