@@ -9,6 +9,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
@@ -115,6 +116,25 @@ def timeout(headers: Mapping[str, str], default: int) -> int:
     if not text.isdecimal() or len(text) > 10:
         raise Failure(Code.INVALID_ARGUMENT, f"{TIMEOUT}: {text!r} is no number of at most ten digits", executed=False)
     return int(text) * MS
+
+
+def read_query(query: str) -> tuple[dict[str, str], bytes]:
+    """A call made by GET: the headers that it would have as a POST, and the body. Raises Failure: INVALID_ARGUMENT."""
+    said = dict(parse_qsl(query.encode("latin-1"), keep_blank_values=True))
+    body = said.get(b"message")
+    if body is None:
+        raise Failure(Code.INVALID_ARGUMENT, "a GET without its message", executed=False)
+    if said.get(b"base64") == b"1":
+        try:
+            body = base64.b64decode(body + b"=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        except ValueError as error:
+            raise Failure(Code.INVALID_ARGUMENT, f"message: {error}", executed=False) from error
+    headers = {
+        "content-type": f"application/{said.get(b'encoding', b'').decode('latin-1')}",
+        "content-encoding": said.get(b"compression", b"").decode("latin-1"),
+        "connect-protocol-version": said.get(b"connect", b"v1").decode("latin-1").removeprefix("v"),
+    }
+    return headers, body
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:

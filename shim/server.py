@@ -223,6 +223,8 @@ class Exchange:
             self._request = self._requests.popleft()
             try:
                 self._begin(self._request)
+            except Failure as failure:
+                self._fail(failure.code, failure.text, executed=failure.executed)
             except Exception as error:  # a fault of the kernel's own: it costs this caller an error, and nobody else
                 self._faulty(error)
         waiting = self._requests
@@ -232,23 +234,25 @@ class Exchange:
 
     def _begin(self, request: Request) -> None:
         headers = dict(request.headers)
-        path = request.url.decode("latin-1").partition("?")[0]
+        path, _, query = request.url.decode("latin-1").partition("?")
+        service, _, method = path.removeprefix("/").partition("/")
         if self._server.door.trusted:
             self._server.kernel.logbook.clock.see(headers.get(connect.CLOCK, ""))
         body = bytes(request.body)
         if self._server.door.special(path, headers, body, self._respond):
             return
+        by_get = request.method == "GET" and self._server.transcoder.has_no_side_effects(service, method)
+        if by_get:
+            said, body = connect.read_query(query)
+            headers |= said
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method != "POST":
+        if request.method != "POST" and not by_get:
             self._respond(405, "text/plain", b"a call is a POST\n", [("allow", "POST")])
         elif kind not in (connect.PROTO, connect.JSON):
             text = f"{connect.PROTO} and {connect.JSON} alone, unary\n"
             self._respond(415, "text/plain", text.encode(), [("accept-post", f"{connect.PROTO}, {connect.JSON}")])
         else:
-            try:
-                self._start(path, headers, kind, body)
-            except Failure as failure:
-                self._fail(failure.code, failure.text, executed=failure.executed)
+            self._start(service, method, headers, kind, body)
 
     def _faulty(self, error: Exception) -> None:
         fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
@@ -262,13 +266,16 @@ class Exchange:
         else:
             self._fail(Code.INTERNAL, text)
 
-    def _start(self, path: str, headers: dict[str, str], kind: str, body: bytes) -> None:
+    def _start(self, service: str, method: str, headers: dict[str, str], kind: str, body: bytes) -> None:
         kernel, door = self._server.kernel, self._server.door
-        service, _, method = path.removeprefix("/").partition("/")
         version = headers.get("connect-protocol-version", "1")
         if version != "1":
             raise Failure(Code.INVALID_ARGUMENT, f"connect-protocol-version {version!r}: only 1", executed=False)
-        door.resolve(service, method)
+        try:
+            door.resolve(service, method)
+        except Failure as failure:
+            self._fail(failure.code, failure.text, executed=False, status=404)
+            return
         limit = kernel.node.message
         if len(body) > limit:
             text = f"request to {service} is over limits.message of {limit}"
@@ -318,11 +325,15 @@ class Exchange:
         extra: connect.Headers | None = None,
         *,
         executed: bool = True,
+        status: int = 0,
     ) -> None:
+        """Answers with an error; `status` in place of the one that belongs to its code."""
         headers = list(extra or [])
         if not executed and self._server.door.trusted:
             headers.append((connect.NOT_EXECUTED, "1"))
-        self._respond(connect.HTTP_STATUS[code], connect.JSON, connect.error_body(code, text, details), headers)
+        self._respond(
+            status or connect.HTTP_STATUS[code], connect.JSON, connect.error_body(code, text, details), headers
+        )
 
     # --- the answer --------------------------------------------------------------------------------------------------
 

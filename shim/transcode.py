@@ -51,6 +51,14 @@ class Transcoder:
             return False
         return bool(found.client_streaming or found.server_streaming)
 
+    def has_no_side_effects(self, service: str, method: str) -> bool:
+        """Whether the descriptors say `idempotency_level = NO_SIDE_EFFECTS`; of unknown methods they do not."""
+        try:
+            options = self._method(service, method).GetOptions()
+        except Failure:
+            return False
+        return bool(options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS)
+
     def _method(self, service: str, method: str) -> MethodDescriptor:
         try:
             return self._pool.FindServiceByName(service).methods_by_name[method]

@@ -9,9 +9,11 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,6 +21,9 @@ from pathlib import Path
 from typing import Literal
 
 import wasmtime
+
+from parigot_oci.toolchains import go as toolchain
+from parigot_oci.toolchains.seam import Job
 
 ROOT = Path(__file__).parent.parent
 SOURCES = Path(__file__).parent / "guests"
@@ -66,6 +71,24 @@ def compile_c(name: str, sources: Sequence[Path]) -> Path:
         command = [sys.executable, "-m", "ziglang", "cc", *C_FLAGS, f"-I{SDK}", "-o", str(path), *units]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
+
+    return _keep(name, key, make)
+
+
+def go(name: str) -> Path:
+    """The module compiled from the main package in `guests/go/NAME` and the Go library."""
+    folder, library = SOURCES / "go", ROOT / "sdk" / "go"
+    sources = [folder / "go.mod", *sorted((folder / name).glob("*.go")), *sorted(library.rglob("*.go"))]
+    key = [toolchain.version().encode(), *(path.read_bytes() for path in sources)]
+
+    def make(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as work:
+            made = Path(work, "made.wasm")
+            job = Job(
+                source=folder / name, root=folder, sdk=library.parent, work=Path(work), output=made, progress=print
+            )
+            toolchain.compile(job)
+            shutil.copyfile(made, path)
 
     return _keep(name, key, make)
 

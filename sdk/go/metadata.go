@@ -26,13 +26,18 @@ func Header(ctx context.Context, name string) (string, bool) {
 	return get(call, "header:"+name)
 }
 
-// Headers gives all headers of the handler's request, by their names in lower case.
+// Headers gives all headers of the handler's request, by their names in lower case; several of one name are joined, as by HTTP,
+// with ", ".
 func Headers(ctx context.Context) map[string]string {
 	lines, _ := get(callOf(ctx), "request-headers")
 	headers := map[string]string{}
 	for line := range strings.Lines(lines) {
 		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); ok {
-			headers[name] = strings.TrimPrefix(value, " ")
+			value = strings.TrimPrefix(value, " ")
+			if before, several := headers[name]; several {
+				value = before + ", " + value
+			}
+			headers[name] = value
 		}
 	}
 	return headers

@@ -1,5 +1,7 @@
 """What is refused at a port, by an app that runs: with the protocol's code, and a text that names what was asked for."""
 
+import base64
+import gzip
 import json
 import socket
 import subprocess
@@ -21,19 +23,21 @@ syntax = "proto3";
 package demo.v1;
 service Store {
   rpc Sell(Item) returns (Item);
+  rpc Look(Item) returns (Item) { option idempotency_level = NO_SIDE_EFFECTS; }
   rpc Watch(Item) returns (stream Item);
   rpc Return(Item) returns (Item);
 }
 message Item { string title = 1; }
 """
 LIMIT = 4096
+GZIPPED = base64.urlsafe_b64encode(gzip.compress(b"\x0a\x04Blue", mtime=0)).decode().rstrip("=")
 
 
 def write(folder: Path, port: int) -> None:
     (folder / "proto").mkdir()
     (folder / "proto" / "store.proto").write_text(PROTO)
     (folder / "generic.wasm").write_bytes(guests.c("generic").read_bytes())
-    env = {"EXPORTS": f"{STORE}:Sell", "REQUIRES": "demo.v1.Stock"}
+    env = {"EXPORTS": f"{STORE}:Sell,Look", "REQUIRES": "demo.v1.Stock"}
     services = {
         "store": {"wasm": "generic.wasm", "env": env, "ports": [port]},
         "stock": {"wasm": "generic.wasm", "env": {"EXPORTS": "demo.v1.Stock:Take"}},
@@ -75,11 +79,55 @@ def ask(url: str, method: str, body: bytes = b"{}", kind: str = "application/jso
 
 
 def unimplemented(text: str) -> tuple[int, dict[str, str]]:
-    return 501, {"code": "unimplemented", "message": text}
+    return 404, {"code": "unimplemented", "message": text}
 
 
 def test_what_is_there_answers(url: str) -> None:
     assert ask(url, f"{STORE}/Sell", b'{"title": "Blue"}') == (200, {"title": "Blue"})
+
+
+def look(url: str, query: str, method: str = "Look") -> tuple[int, bytes]:
+    """The HTTP status, and the answer to a GET."""
+    try:
+        with urllib.request.urlopen(f"{url}/{STORE}/{method}?{query}", timeout=30) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("connect=v1&encoding=json&message=%7B%22title%22:%22Blue%22%7D", b'{"title": "Blue"}'),
+        ("encoding=json&message=", b"{}"),
+        ("message=%0A%04Blue&encoding=proto", b"\x0a\x04Blue"),
+        ("connect=v1&base64=1&encoding=proto&message=CgRCbHVl", b"\x0a\x04Blue"),
+        ("base64=1&encoding=proto&message=CgI_Pw", b"\x0a\x02??"),
+        ("base64=1&compression=gzip&encoding=proto&message=" + GZIPPED, b"\x0a\x04Blue"),
+    ],
+)
+def test_a_method_without_side_effects_can_be_called_by_get(url: str, query: str, answer: bytes) -> None:
+    assert look(url, query) == (200, answer)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("encoding=json", 400, b"a GET without its message"),
+        ("encoding=proto&base64=1&message=%21", 400, b"message: "),
+        ("connect=v2&encoding=json&message=", 400, b"connect-protocol-version"),
+        ("encoding=proto&compression=br&message=x", 501, b"content-encoding"),
+        ("encoding=text&message=", 415, b""),
+        ("message=", 415, b""),
+    ],
+)
+def test_a_get_that_is_no_call_is_refused(url: str, query: str, status: int, said: bytes) -> None:
+    code, body = look(url, query)
+    assert (code, said in body) == (status, True)
+
+
+def test_a_method_that_may_have_side_effects_cannot_be_called_by_get(url: str) -> None:
+    assert look(url, "encoding=json&message=%7B%7D", "Sell")[0] == 405
 
 
 def test_a_stream_is_unimplemented(url: str) -> None:
@@ -95,7 +143,7 @@ def test_a_method_that_nobody_has_bound_is_unimplemented(url: str, method: str) 
 @pytest.mark.parametrize("service", ["demo.v1.Stock", "demo.v1.Nobody", "log.v1.LogService"])
 def test_a_service_that_is_not_offered_there_is_unimplemented_whether_it_runs_or_not(url: str, service: str) -> None:
     status, said = ask(url, f"{service}/Take")
-    assert (status, said["code"]) == (501, "unimplemented")
+    assert (status, said["code"]) == (404, "unimplemented")
     assert said["message"].startswith(f"no service {service} at port ")
 
 
