@@ -1,15 +1,17 @@
-"""The node's sockets: one selector, polled by whoever drives the scheduler; and streams that never block."""
+"""The node's sockets: one epoll, polled by whoever drives the scheduler; and streams that never block."""
 
 import contextlib
 import select
-import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-PIECE = 256 << 10
-"""Bytes read from a socket at once."""
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+PIECE = 64 << 10
+"""Bytes read from a socket at once. Much more, and the memory for them costs more than the reading."""
+MANY = 128
+"""Sockets that have their say in one poll."""
 HOUR = 3_600.0
 """Seconds. The system counts a wait in milliseconds, and does not count to 25 days."""
 
@@ -18,30 +20,42 @@ class Loop:
     """`poll` is the scheduler's. `post` alone may be called from another thread."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._actions: dict[int, Callable[[int], None]] = {}
         self._posted: deque[Callable[[], None]] = deque()
         self._wake_end, self._poll_end = socket.socketpair()
         self._wake_end.setblocking(False)
         self._poll_end.setblocking(False)
-        self.watch(self._poll_end, selectors.EVENT_READ, self._woken)
+        self.watch(self._poll_end, READ, self._woken)
 
     def poll(self, timeout: int | None) -> None:
         """Lets every socket that is ready have its say; waits at most `timeout` nanoseconds for the first, or an hour."""
-        seconds = None if timeout is None else min(timeout / 1e9, HOUR)
-        for key, events in self._selector.select(seconds):
-            if self._selector.get_map().get(key.fd) is key:  # not closed by one before it
-                key.data(events)
+        actions = self._actions
+        ready = self._epoll.poll(HOUR if timeout is None else min(timeout / 1e9, HOUR), MANY)
+        if len(ready) == 1:
+            ((descriptor, events),) = ready
+            actions[descriptor](events)
+            return
+        for descriptor, events, action in [(descriptor, events, actions[descriptor]) for descriptor, events in ready]:
+            if actions.get(descriptor) is action:  # not closed by one before it
+                action(events)
 
     def watch(self, file: Any, events: int, action: Callable[[int], None]) -> None:
-        """From now on `action` gets the events of this socket (or descriptor), in place of what did before."""
-        try:
-            self._selector.modify(file, events, action)
-        except KeyError:
-            self._selector.register(file, events, action)
+        """
+        From now on `action` gets the events of this socket (or descriptor), in place of what did before: READ, WRITE, and
+        what the system tells unasked, an error or the end.
+        """
+        descriptor = file if isinstance(file, int) else file.fileno()
+        if descriptor in self._actions:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+        self._actions[descriptor] = action
 
     def forget(self, file: Any) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(file)
+        descriptor = file if isinstance(file, int) else file.fileno()
+        if self._actions.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def post(self, action: Callable[[], None]) -> None:
         """Does `action` on the loop's thread, soon."""
@@ -63,7 +77,7 @@ def wait_ready(loop: Loop, wait: Callable[[Callable[[], bool]], None], descripto
     if poll.poll(0):
         return
     ready: list[int] = []
-    loop.watch(descriptor, selectors.EVENT_WRITE if write else selectors.EVENT_READ, ready.append)
+    loop.watch(descriptor, WRITE if write else READ, ready.append)
     try:
         wait(lambda: bool(ready))
     finally:
@@ -78,26 +92,41 @@ class Stream:
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         self._loop = loop
         self._socket = sock
-        self._out = bytearray()
+        self._out: deque[memoryview] = deque()
         self.on_data: Callable[[bytes], None] = lambda data: None
         self.on_close: Callable[[str], None] = lambda why: None
         self.on_flushed: Callable[[], None] | None = None
-        """Called when all that was written has been sent."""
+        """Called once, when what `write` could not send at once has been sent."""
         self.closed = False
-        self.sent = 0
         self.paused = False
-        self._writing = False
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._watch()
+        loop.watch(sock, READ, self._ready)
 
-    def write(self, data: bytes) -> None:
-        """Sends, or keeps to be sent."""
+    def write(self, data: bytes) -> bool:
+        """Sends, or keeps to be sent. Returns whether everything has left."""
         if self.closed:
-            return
-        self._out += data
-        self._flush()
+            return False
+        sent = 0
+        if not self._out:
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self.close(error.strerror or str(error))
+                return False
+            if sent == len(data):
+                return True
+        self._out.append(memoryview(data)[sent:])
+        self._watch()
+        return False
+
+    @property
+    def unsent(self) -> bool:
+        """Whether some of what was written has not left."""
+        return bool(self._out)
 
     def is_quiet(self) -> bool:
         """Whether the connection still stands and nothing has come in that was not read: asks the system, not the loop."""
@@ -133,17 +162,17 @@ class Stream:
             self.on_close(why)
 
     def _watch(self) -> None:
-        self._writing = bool(self._out)
-        events = (0 if self.paused else selectors.EVENT_READ) | (selectors.EVENT_WRITE if self._writing else 0)
+        events = (0 if self.paused else READ) | (WRITE if self._out else 0)
         if events:
             self._loop.watch(self._socket, events, self._ready)
         else:
             self._loop.forget(self._socket)
 
     def _ready(self, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
+        """What is neither READ nor WRITE, an error or the end, is found by trying what is wanted."""
+        if self._out and events & ~READ:
             self._flush()
-        if events & selectors.EVENT_READ and not self.closed:
+        if events & ~WRITE and not (self.closed or self.paused):
             self._read()
 
     def _read(self) -> None:
@@ -162,16 +191,17 @@ class Stream:
     def _flush(self) -> None:
         try:
             while self._out:
-                count = self._socket.send(memoryview(self._out)[:PIECE])
-                self.sent += count
-                del self._out[:count]
+                sent = self._socket.send(self._out[0])
+                if sent < len(self._out[0]):
+                    self._out[0] = self._out[0][sent:]
+                else:
+                    self._out.popleft()
         except (BlockingIOError, InterruptedError):
-            pass
+            return
         except OSError as error:
             self.close(error.strerror or str(error))
             return
-        if self._writing != bool(self._out):
-            self._watch()
-        if not self._out and self.on_flushed:
+        self._watch()
+        if self.on_flushed:
             flushed, self.on_flushed = self.on_flushed, None
             flushed()

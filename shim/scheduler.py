@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from shim.clock import Clock
 
+LOOK = 100_000
+"""Nanoseconds that guests are entered for, one after the other, before the sockets are looked at again."""
 MANY = 1_024
 """Timers that may be kept although they have been cancelled."""
 
@@ -32,6 +34,8 @@ class Scheduler:
         self._timers: list[tuple[int, int, Timer]] = []
         self._many = MANY
         self._count = 0
+        self._look = 0
+        """When the sockets are looked at next, while there is work: each time where no time passes."""
         self.interruption: BaseException | None = None
         """Set it (from any thread, then wake the poll), and whoever drives is left by it."""
 
@@ -55,11 +59,11 @@ class Scheduler:
         while not until():
             if self.interruption is not None:
                 raise self.interruption
-            self._poll(0)
-            if self._due() or step():
-                continue
-            if not until():
-                self._wait()
+            now = self._clock.peek()
+            if now >= self._look:
+                self._poll_for(0)
+            if not (self._due(now) or step() or until()):
+                self._wait(now)
 
     def block(self, until: Callable[[], bool]) -> None:
         """Until `until` holds, by what comes from outside alone: no timer is due meanwhile, and no guest entered."""
@@ -68,24 +72,25 @@ class Scheduler:
                 raise self.interruption
             self._poll(None)
 
-    def _due(self) -> bool:
+    def _due(self, now: int) -> bool:
         """Does the earliest action that is due."""
-        when = self._next()
-        if when is None or when > self._clock.peek():
+        if not self._timers or self._timers[0][0] > now:
             return False
         timer = heapq.heappop(self._timers)[2]
         if timer.action:
             timer.action()
         return True
 
-    def _next(self) -> int | None:
+    def _wait(self, now: int) -> None:
         while self._timers and self._timers[0][2].action is None:
             heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
-
-    def _wait(self) -> None:
-        when = self._next()
+        when = self._timers[0][0] if self._timers else None
         if when is not None and self._clock.virtual:
             self._clock.advance(when)
         else:
-            self._poll(None if when is None else max(0, when - self._clock.peek()))
+            self._poll_for(None if when is None else max(0, when - now))
+
+    def _poll_for(self, timeout: int | None) -> None:
+        self._poll(timeout)
+        if not self._clock.virtual:
+            self._look = self._clock.peek() + LOOK

@@ -7,7 +7,6 @@ the services exposed there answer).
 
 import errno
 import os
-import selectors
 import socket
 import traceback
 from collections import deque
@@ -22,7 +21,7 @@ from shim import connect
 from shim.calls import Call
 from shim.clock import MS
 from shim.kernel import Kernel
-from shim.loop import Loop, Stream
+from shim.loop import READ, Loop, Stream
 from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
 from shim.transcode import Transcoder
 
@@ -98,7 +97,7 @@ class Server:
 
     def _listen(self) -> None:
         if self._socket.fileno() >= 0:
-            self.loop.watch(self._socket, selectors.EVENT_READ, self._accept)
+            self.loop.watch(self._socket, READ, self._accept)
 
     def close(self) -> None:
         self.loop.forget(self._socket)
@@ -348,9 +347,11 @@ class Exchange:
         alive = self._request.keep_alive
         lines += [f"content-length: {len(body)}"] + ([] if alive else ["connection: close"]) + ["", ""]
         self._idle = 0
-        self._stream.on_flushed = self._sent
         content = b"" if self._request.method == "HEAD" else body
-        self._stream.write("\r\n".join(lines).encode("latin-1", "replace") + content)
+        if self._stream.write("\r\n".join(lines).encode("latin-1", "replace") + content):
+            self._sent()
+        else:
+            self._stream.on_flushed = self._sent
 
     def _sent(self) -> None:
         """The next request begins when the reply has left: who reads no replies is owed one, and not all of them."""

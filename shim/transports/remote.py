@@ -149,7 +149,6 @@ class Connection:
         self._stream.on_close = self._closed
         self._call: Call | None = None
         self._answered = False
-        self._needed = 0
 
     def carry(self, call: Call) -> None:
         self._call, self._answered = call, False
@@ -164,7 +163,6 @@ class Connection:
         head += [f"{name}: {value}" for name, value in connect.request_headers(call, left, clock)]
         head += [f"content-length: {len(call.request)}", "", ""]
         data = "\r\n".join(head).encode() + call.request
-        self._needed = self._stream.sent + len(data)
         call.then(self._over)
         self._stream.write(data)
 
@@ -199,7 +197,7 @@ class Connection:
         self._peer.forget(self)
         call, self._call = self._call, None
         if call is not None:
-            self._peer.unavailable(call, why, executed=self._stream.sent >= self._needed)
+            self._peer.unavailable(call, why, executed=not self._stream.unsent)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
