@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 from shim.messages import NOT_EXECUTED, Code, Failure
 from shim.scheduler import Timer
@@ -59,6 +60,16 @@ class Metadata:
         return ", ".join(values) if values else None
 
 
+class Ticket:
+    """There is one: of several threads, one gets it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def take(self) -> bool:
+        return self._lock.acquire(blocking=False)
+
+
 @dataclass(eq=False, slots=True)
 class Call:
     """
@@ -83,6 +94,8 @@ class Call:
     entered: bool = False
     children: int = 0
     timer: Timer | None = None
+    ticket: Ticket | None = None
+    """Of a call that two threads know: the guest that begins to execute it takes it, or the caller that gives it up."""
     _after: list[Callable[["Call"], None]] = field(default_factory=list)
 
     @property
@@ -98,6 +111,18 @@ class Call:
     def code(self) -> Code:
         """The code of an ended call."""
         return Code((self.status or 0) & 0xFF)
+
+    def enter(self) -> bool:
+        """A guest is about to execute it; False: nobody waits for that any more."""
+        if self.ended or (self.ticket is not None and not self.ticket.take()):
+            return False
+        self.entered = True
+        return True
+
+    def late(self, text: str) -> None:
+        """Its deadline has come."""
+        executed = self.entered or (self.ticket is not None and not self.ticket.take())
+        self.end(Code.DEADLINE_EXCEEDED, text.encode(), executed=executed)
 
     def end(self, code: Code, reply: bytes = b"", *, executed: bool = True) -> None:
         """The result: a reply, or an error's text. Only the first one counts."""

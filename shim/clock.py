@@ -7,6 +7,7 @@ random numbers follow from the seed and a guest's name.
 
 import os
 import random
+import threading
 import time
 from typing import Protocol
 
@@ -93,27 +94,28 @@ class LogicalClock:
     """
     A hybrid logical clock (Kulkarni et al., 2014): wall-clock microseconds and a counter, never behind what was seen.
 
-    Sent with each call and reply, so that records sorted by it keep cause before effect whatever the nodes' clocks say.
+    Sent with each call and reply, so that records sorted by it keep cause before effect whatever the nodes' clocks say. For
+    all threads of a node.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._micros = 0
-        self._count = 0
+        self._lock = threading.Lock()
+        self._latest = (0, 0)
+        """Microseconds and counter: one value, so that any thread reads both of the same moment."""
 
     def tick(self) -> tuple[str, int]:
         """A new reading, later than all before: its text, and the wall clock's nanoseconds."""
-        wall = self._clock.wall()
-        micros = wall // 1_000
-        if micros > self._micros:
-            self._micros, self._count = micros, 0
-        else:
-            self._step()
-        return f"{self._micros:016x}.{self._count:04x}", wall
+        with self._lock:
+            wall = self._clock.wall()
+            now = (wall // 1_000, 0)
+            self._latest = now if now[0] > self._latest[0] else _after(*self._latest)
+            return self.read(), wall
 
     def read(self) -> str:
-        """The latest reading, for any thread: whoever sees it comes after all records so far."""
-        return f"{self._micros:016x}.{self._count:04x}"
+        """The latest reading: whoever sees it comes after all records so far."""
+        micros, count = self._latest
+        return f"{micros:016x}.{count:04x}"
 
     def see(self, text: str) -> None:
         """Another node's reading has come in; one that is no reading is left alone."""
@@ -123,10 +125,10 @@ class LogicalClock:
         except ValueError:
             return
         # A peer cannot push the clock beyond what 16 digits hold in this century.
-        if len(head) == 16 and len(tail) == 4 and seen[0] < 1 << 52 and seen > (self._micros, self._count):
-            self._micros, self._count = seen
+        if len(head) == 16 and len(tail) == 4 and seen[0] < 1 << 52:
+            with self._lock:
+                self._latest = max(self._latest, seen)
 
-    def _step(self) -> None:
-        self._count += 1
-        if self._count > 0xFFFF:
-            self._micros, self._count = self._micros + 1, 0
+
+def _after(micros: int, count: int) -> tuple[int, int]:
+    return (micros, count + 1) if count < 0xFFFF else (micros + 1, 0)

@@ -1,8 +1,9 @@
 """
 Runs one node: reads node.json, starts its guests in order, serves, and ends as the app's rules say.
 
-Guests and sockets have a thread of their own, with a deep stack; the main thread waits for signals. The exit code is
-the program's, 0 for services that were stopped, 1 when the start was aborted or the program's node was lost.
+What runs guests and sockets is a cell (shim/cell.py), with a thread of its own and a deep stack: the node's main cell, and one
+for each instance of a service that has several. The process's main thread waits for signals. The exit code is the program's,
+0 for services that were stopped, 1 when the start was aborted or the program's node was lost.
 """
 
 import contextlib
@@ -14,44 +15,27 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from shim import config, vitals
-from shim.abi import Abi
+from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
-from shim.guests.engine import STACK, Engine
-from shim.guests.module import ModuleGuest, stub
 from shim.ingress import Inside, Outside
-from shim.kernel import Kernel, Target
-from shim.launching import Launching
-from shim.logbook import Lines, Logbook, Rate
-from shim.loop import Loop, wait_ready
-from shim.member import Member, State
+from shim.instances import Instances
+from shim.kernel import Target
+from shim.logbook import Logbook, Rate
+from shim.member import State
 from shim.messages import NodeError
-from shim.runner import Runner
-from shim.scheduler import Scheduler
 from shim.server import Server
 from shim.services import file, log
-from shim.stdio import LoggedStdio, ProgramStdio
 from shim.transcode import Transcoder
-from shim.transports.local import BuiltinTarget, GuestTarget
-from shim.transports.remote import Network, Peer, RemoteTarget
-from shim.wasi import Wasi
+from shim.transports.local import BuiltinTarget
+from shim.transports.remote import Peer, RemoteTarget
+from shim.transports.threads import Place, Places, ThreadTarget
 
 MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})
 """Variables that engines and images set by themselves: what they hold in a container is nobody's word to a guest."""
-STOPPING = 1.0
-"""Seconds that a guest which computes when the node is told to stop may go on."""
-
-
-class Stopped(BaseException):
-    """A signal has told the node to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 class Host:
@@ -62,20 +46,25 @@ class Host:
         self.code = 1
         self._clock = RealClock() if node.seed is None else VirtualClock(node.seed)
         self._log = Logbook(self._clock, format=node.log_format)
-        self._loop = Loop()
-        self._scheduler = Scheduler(self._clock, self._loop.poll)
-        self._kernel = Kernel(self.node, self._clock, self._log, self._scheduler)
-        self._members = {spec.name: Member(spec) for spec in self.node.guests}
+        self._main = Cell(self.node, self._clock, self._log)
+        self._others: list[InstanceCell] = []
+        self._guests = {spec.name: Instances(spec, self._main, self._cells_of(spec)) for spec in self.node.guests}
+        self._rates = {spec.name: Rate(self._clock) for spec in self.node.guests}
         self._open = False
         """The ports lead to services that are ready."""
-        self._up: list[str] = []
-        """What has been started, in that order."""
-        self._rates = {spec.name: Rate(self._clock) for spec in self.node.guests}
-        self._runner = Runner(self._kernel)
-        self._network = Network(self._loop, self._scheduler, self._clock, self._log, node.message)
-        self._engine: Engine | None = None
+        self._begun: list[str] = []
+        """What has been started, or was to be, in that order."""
         self._ending: Ending | None = None
         self._servers: list[Server] = []
+
+    def _cells_of(self, spec: config.Guest) -> list[InstanceCell]:
+        """A cell for each instance where there are several; under a seed there is one, for threads are not reproducible."""
+        if spec.instances == 1 or spec.is_program or self.node.seed is not None:
+            return []
+        logs = [self._log.of_instance(number) for number in range(1, spec.instances + 1)]
+        own = [InstanceCell(self.node, self._clock, log, self._main.interrupt) for log in logs]
+        self._others += own
+        return own
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -94,38 +83,41 @@ class Host:
             fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
             self._log.record(self.node.name, f"fault of the shim: {error!r}", level="error", fields=fields)
             self.code = 1
+        for cell in self._others:
+            cell.close()
 
     def _live(self) -> int:
         self._equip()
         self._listen()
-        programs = {name: member for name, member in self._members.items() if member.spec.is_program}
+        kernel = self._main.kernel
+        programs = [guest for guest in self._guests.values() if guest.spec.is_program]
         for name in self.node.order:
+            self._begun.append(name)
             if name in self.node.builtins:
                 self._log.record(name, "started")
                 self._log.record(name, "ready")
-            elif name not in programs:
-                self._start(self._members[name])
-            self._up.append(name)
+            elif self._guests[name] not in programs:
+                self._start(self._guests[name])
         end = self._clock.peek() + self.node.startup
         for service in sorted({service for port in self.node.ports for service in port.services}):
-            self._kernel.await_ready("ingress", service, end=end)
+            kernel.await_ready("ingress", service, end=end)
         for port in self.node.ports:
             self._log.record("ingress", "listening", fields={"port": port.port})
         self._open = True
         if programs:
-            (program,) = programs.values()
+            (program,) = programs
             code = self._start(program)
         else:
-            self._kernel.drive(lambda: self._ending is not None and self._ending.over, None)
+            kernel.drive(lambda: self._ending is not None and self._ending.over, None)
             code = 1 if self._ending is not None and self._ending.lost else 0
         self._wind_down(tell=True)
         return code
 
-    def _start(self, member: Member) -> int:
+    def _start(self, guest: Instances) -> int:
         try:
-            return self._runner.start(member)
+            return guest.start()
         except NodeError as error:
-            error.about = error.about or member.name
+            error.about = error.about or guest.spec.name
             raise
 
     def _report(self, error: NodeError) -> None:
@@ -137,19 +129,15 @@ class Host:
 
     def _wind_down(self, *, tell: bool) -> None:
         """Guests stop in reverse start order; then those that this node requires are told."""
-        self._scheduler.interruption = None
-        if self._engine is not None:
-            self._engine.interruption = None
+        self._main.settle()
         try:
-            for name in reversed(self._up):
-                if name in self._members:
-                    self._runner.stop(self._members[name])
+            for name in reversed(self._begun):
+                if name in self._guests:
+                    self._guests[name].stop()
                 else:
                     self._log.record(name, "stopping")
-            for member in self._members.values():
-                member.flush()  # those, too, that never got to serve
             if tell and self._ending is not None:
-                self._ending.tell(lambda until: self._scheduler.drive(until, lambda: False))
+                self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
         except Stopped:
             pass  # told twice: no more goodbyes
         for server in self._servers:
@@ -161,71 +149,63 @@ class Host:
 
     def interrupt(self, number: int) -> None:
         """From the main thread: the node is to stop. Told again, it stops at once."""
-        stopped = Stopped(number)
-        if self._scheduler.interruption is not None:
+        if self._main.interrupted:
             os._exit(128 + number)
-        self._scheduler.interruption = stopped
-        self._loop.post(lambda: None)
-        if self._engine is not None:
-            timer = threading.Timer(STOPPING, self._cut_short, [self._engine, stopped])
-            timer.daemon = True
-            timer.start()
+        told = [(cell, Stopped(number)) for cell in (*self._others, self._main)]
+        for cell, stopped in told:
+            cell.interrupt(stopped)
 
-    def _cut_short(self, engine: Engine, stopped: Stopped) -> None:
-        if self._scheduler.interruption is stopped:
-            engine.interrupt(stopped)
+        def cut_short() -> None:
+            for cell, stopped in told:
+                cell.cut_short(stopped)
+
+        timer = threading.Timer(STOPPING / 1e9, cut_short)
+        timer.daemon = True
+        timer.start()
 
     # --- what it is made of ------------------------------------------------------------------------------------------
 
     def _equip(self) -> None:
-        exported: dict[str, Target] = {}
-        for member in self._members.values():
-            for service, methods in member.spec.exports.items():
-                exported[service] = GuestTarget(self._runner, member, tuple(sorted(methods)))
-        self._kernel.targets.update(self._builtins())
-        self._kernel.targets.update(exported)
+        hosted: dict[str, BuiltinTarget] = {}
+        if "file" in self.node.builtins:
+            files = file.Files(self.node.data or Path("data"), self.node.message)
+            hosted[file.SERVICE] = BuiltinTarget(files.handlers())
+        for cell in (self._main, *self._others):
+            cell.kernel.targets.update(self._targets(cell, hosted))
+            cell.equip(self._rates, self._env)
+
+    def _targets(self, here: Cell, hosted: Mapping[str, BuiltinTarget]) -> dict[str, Target]:
+        """Where the calls of the guests in a cell go. `hosted`: built-in services that the main cell's thread runs."""
+        found: dict[str, Target] = {log.SERVICE: BuiltinTarget(log.handlers(here.logbook, self._rates))}
+        for service, builtin in hosted.items():
+            found[service] = builtin if here is self._main else self._elsewhere(here, service, builtin)
+        for guest in self._guests.values():
+            for service, methods in guest.spec.exports.items():
+                found[service] = guest.target(here, tuple(sorted(methods)))
         for service, route in self.node.routes.items():
             if route.node:
                 methods = tuple(sorted(self.node.methods.get(service) or file.METHODS))
-                peer, ready = Peer(self._network, route.url), Peer(self._network, route.health)
-                self._kernel.targets[service] = RemoteTarget(peer, ready, service, methods)
-            elif service not in self._kernel.targets:
+                peer, ready = Peer(here.network, route.url), Peer(here.network, route.health)
+                found[service] = RemoteTarget(peer, ready, service, methods)
+            elif service not in found:
                 raise NodeError(
                     f"{service} is to be found at {route.guest or route.builtin}, which this node does not have"
                 )
-        if not self._members:
-            return
-        self._engine = Engine(
-            self._clock, fuel=self.node.seed is not None, memory=self.node.memory, cache=self.node.cache
-        )
-        shared = stub(self._engine)
-        for member in self._members.values():
-            guest = ModuleGuest(self._engine, shared, member)
-            guest.equip(Abi(self._kernel, Launching(self._kernel), member, guest.memory), self._wasi(member, guest))
-            member.body = guest
-
-    def _builtins(self) -> Mapping[str, Target]:
-        found: dict[str, Target] = {log.SERVICE: BuiltinTarget(log.handlers(self._log, self._rates))}
-        if "file" in self.node.builtins:
-            folder = self.node.data or Path("data")
-            found[file.SERVICE] = BuiltinTarget(file.Files(folder, self.node.message).handlers())
         return found
 
-    def _wasi(self, member: Member, guest: ModuleGuest) -> Wasi:
-        spec = member.spec
-        err = Lines(self._log, self._rates[spec.name], spec.name, "stderr")
-        if spec.is_program:
+    def _elsewhere(self, here: Cell, service: str, builtin: BuiltinTarget) -> Target:
+        main = self._main
+        place = Place(
+            name=service,
+            loop=main.loop,
+            scheduler=main.scheduler,
+            submit=builtin.submit,
+            state=lambda: State.SERVING,
+        )
+        return ThreadTarget(here.loop, Places([place]), builtin.methods)
 
-            def wait(descriptor: int) -> None:
-                outside = partial(self._kernel.wait_outside, member)
-                wait_ready(self._loop, outside, descriptor, write=descriptor == 1)
-
-            stdio: LoggedStdio | ProgramStdio = ProgramStdio(err, wait, stdin=self.node.stdin)
-        else:
-            stdio = LoggedStdio(Lines(self._log, self._rates[spec.name], spec.name, "stdout"), err)
-        member.flush = stdio.close
-        env = {key: self._overridden(key, value) for key, value in spec.env.items()}
-        return Wasi(self._kernel, member, guest.memory, stdio, [spec.name, *spec.args], env)
+    def _env(self, spec: config.Guest) -> Mapping[str, str]:
+        return {key: self._overridden(key, value) for key, value in spec.env.items()}
 
     def _overridden(self, key: str, value: str) -> str:
         """A declared key of a guest's environment, as the container's says where an operator can have said it."""
@@ -235,19 +215,20 @@ class Host:
 
     def _listen(self) -> None:
         """Everything that can be taken by another process is taken before a guest runs."""
+        main = self._main
         if self.node.health is not None:
             vitals.serve(self.node.health, self._why_unhealthy, self._serves, self._log.clock.read)
         transcoder = Transcoder(self.node.descriptors if self.node.listen or self.node.ports else None)
         if self.node.goodbye is not None:
-            self._ending = Ending(self._kernel, self._network, self.node.goodbye)
+            self._ending = Ending(main.kernel, main.network, self.node.goodbye)
         if self.node.listen is not None:
-            exported = frozenset(service for member in self._members.values() for service in member.spec.exports)
+            exported = frozenset(service for spec in self.node.guests for service in spec.exports)
             hosted = frozenset([file.SERVICE] if "file" in self.node.builtins else [])
-            door = Inside(self._kernel, exported | hosted, self._goodbye)
-            self._servers.append(Server(self._loop, self._kernel, door, transcoder, self.node.listen))
+            door = Inside(main.kernel, exported | hosted, self._goodbye)
+            self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen))
         for port in self.node.ports:
-            outside = Outside(self._kernel, port, transcoder, self._why_unhealthy)
-            self._servers.append(Server(self._loop, self._kernel, outside, transcoder, (port.address, port.port)))
+            outside = Outside(main.kernel, port, transcoder, self._why_unhealthy)
+            self._servers.append(Server(main.loop, main.kernel, outside, transcoder, (port.address, port.port)))
 
     def _goodbye(self, sender: str, lost: bool) -> None:
         if self._ending is not None:
@@ -256,24 +237,23 @@ class Host:
     # --- health (asked by another thread) ----------------------------------------------------------------------------
 
     def _why_unhealthy(self) -> str:
-        for member in self._members.values():
-            if member.state is State.RESTING:
-                return f"{member.name} has crashed too often and rests"
-            if member.state in (State.NEW, State.STARTING, State.LAUNCHED) and not member.spec.is_program:
-                return f"{member.name} is {member.state.value}"
+        for guest in self._guests.values():
+            if why := guest.why_unhealthy():
+                return why
         if self.node.ports and not self._open:
             return "the services at its ports are not ready yet"
-        entry = self._runner.entry
-        if entry is not None and entry[1] is not None and self._clock.peek() > entry[1] + self.node.call:
-            return f"{entry[0].name} computes beyond its deadline"
+        for cell in (self._main, *self._others):
+            entry = cell.runner.entry
+            if entry is not None and entry[1] is not None and self._clock.peek() > entry[1] + self.node.call:
+                return f"{entry[0].name} computes beyond its deadline"
         return ""
 
     def _serves(self, service: str) -> bool | None:
         if service == file.SERVICE and "file" in self.node.builtins:
             return True
-        for member in self._members.values():
-            if service in member.spec.exports:
-                return member.state in (State.SERVING, State.CRASHED)
+        for guest in self._guests.values():
+            if service in guest.spec.exports:
+                return guest.is_ready()
         return None
 
 
@@ -288,8 +268,7 @@ def _with_args(node: config.Node, args: list[str]) -> config.Node:
 def main(path: str, args: list[str]) -> int:
     """Runs the node. Returns the exit code."""
     _take_descriptors()
-    sys.setrecursionlimit(100_000)  # nested calls are nested frames; the stack below is made for them
-    threading.stack_size(STACK * 2 + (16 << 20))
+    sys.setrecursionlimit(100_000)  # nested calls are nested frames; start_deep makes room for them
     try:
         host = Host(config.load(Path(path)), args)
     except NodeError as error:
@@ -301,9 +280,8 @@ def main(path: str, args: list[str]) -> int:
     thread = threading.Thread(target=host.run, name="node")
     # Threads inherit what is blocked: so a signal always reaches this one, and ends its waiting.
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    thread.start()
+    start_deep(thread)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
-    threading.stack_size(0)
     while thread.is_alive():
         thread.join(3600)
     return host.code

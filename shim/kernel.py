@@ -131,11 +131,8 @@ class Kernel:
             call.then(self._report)
         allowed = -(-max(0, call.deadline - self.clock.peek()) // MS)
 
-        def late() -> None:
-            text = f"{call.service}/{call.method} did not answer within {allowed} ms"
-            call.end(Code.DEADLINE_EXCEEDED, text.encode(), executed=call.entered)
-
-        call.timer = self.scheduler.at(call.deadline, late)
+        late = f"{call.service}/{call.method} did not answer within {allowed} ms"
+        call.timer = self.scheduler.at(call.deadline, lambda: call.late(late))
         target.submit(call)
 
     def _report(self, call: Call) -> None:

@@ -1,20 +1,22 @@
 """
-The unified log: one line a record, to stderr, in logfmt or JSON lines.
+The unified log: one line a record, to stderr, in logfmt or JSON lines. For all threads of a node.
 
 The reserved keys come first and in this order; a field of a guest's that has one of their names gets an underscore.
 """
 
+import copy
 import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO
 
 from shim.clock import Clock, LogicalClock
 
-RESERVED = ("time", "clock", "level", "service", "call", "parent", "text")
+RESERVED = ("time", "clock", "level", "service", "instance", "call", "parent", "text")
 LINE = 64 << 10
 """Bytes of one line of a guest's output, beyond which it is cut."""
 RATE = 10_000
@@ -31,6 +33,14 @@ class Logbook:
         self.clock = LogicalClock(clock)
         self._format = _logfmt if format == "logfmt" else _json
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
+        self._lock = threading.Lock()
+        self._instance = ""
+
+    def of_instance(self, number: int) -> "Logbook":
+        """The same log; what is recorded through this one says which instance of its service it is about."""
+        own = copy.copy(self)
+        own._instance = str(number)
+        return own
 
     def record(
         self,
@@ -43,28 +53,26 @@ class Logbook:
         fields: Mapping[str, object] | None = None,
     ) -> None:
         """Adds one record. What cannot be written (stderr is gone) is lost: there is nobody left to tell."""
-        reading, wall = self.clock.tick()
-        micros = wall // 1_000
-        time = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        pairs: dict[str, str] = {
-            "time": f"{time}.{micros % 1_000_000:06d}Z",
-            "clock": reading,
-            "level": level,
-            "service": service,
-        }
-        if call:
-            pairs["call"] = call
-        if parent:
-            pairs["parent"] = parent
+        pairs = {"level": level, "service": service, "instance": self._instance, "call": call, "parent": parent}
+        pairs = {key: value for key, value in pairs.items() if value}
         pairs["text"] = text
         for key, value in sorted((fields or {}).items()):
             name = _KEY.sub("_", key) or "_"
             pairs[name + "_" if name in RESERVED else name] = str(value)
-        try:
-            self._stream.write(self._format(pairs) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass
+        with self._lock:  # the lines stand in the order of their clock
+            reading, wall = self.clock.tick()
+            try:
+                self._stream.write(self._format({"time": _time(wall), "clock": reading, **pairs}) + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                pass
+
+
+def _time(wall: int) -> str:
+    """ISO 8601 in UTC, of nanoseconds since 1970."""
+    micros = wall // 1_000
+    time = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{time}.{micros % 1_000_000:06d}Z"
 
 
 def _logfmt(pairs: Mapping[str, str]) -> str:
@@ -79,28 +87,31 @@ def _json(pairs: Mapping[str, str]) -> str:
 
 
 class Rate:
-    """At most RATE records a second from one guest; what is beyond is dropped and counted."""
+    """At most RATE records a second from one guest, all its instances together; what is beyond is dropped and counted."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._second = -1
         self._count = 0
-        self.dropped = 0
+        self._dropped = 0
 
     def admits(self) -> bool:
         """Whether one more record may be made now."""
         second = self._clock.peek() // 1_000_000_000
-        if second != self._second:
-            self._second, self._count = second, 0
-        self._count += 1
-        if self._count > RATE:
-            self.dropped += 1
-            return False
-        return True
+        with self._lock:
+            if second != self._second:
+                self._second, self._count = second, 0
+            self._count += 1
+            if self._count > RATE:
+                self._dropped += 1
+                return False
+            return True
 
     def told(self) -> dict[str, object]:
         """The field that tells how many were dropped since it was told last; none when none were."""
-        dropped, self.dropped = self.dropped, 0
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
         return {"dropped": dropped} if dropped else {}
 
 

@@ -82,7 +82,7 @@ class Runner:
             work = member.take(scope)
             if isinstance(work, int):
                 self._resume(member, work)
-            elif work is not None and not work.ended:
+            elif work is not None and work.enter():
                 self._handle(member, work)
             return work is not None
         return False
@@ -97,7 +97,6 @@ class Runner:
         call.then(close)
         service, method = member.exports.index(call.service), member.bound[call.service][call.method]
         limit = call.deadline + GRACE
-        call.entered = True
 
         def handle() -> None:
             try:

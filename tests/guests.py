@@ -44,6 +44,7 @@ class Guest:
     env: Mapping[str, str] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     exports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    instances: int = 1
 
 
 def wat(name: str) -> Path:
@@ -180,6 +181,7 @@ def _guest(guest: Guest) -> dict[str, object]:
         "env": dict(guest.env),
         "requires": sorted(guest.requires),
         "exports": {s: sorted(methods) for s, methods in guest.exports.items()},
+        "instances": guest.instances,
     }
 
 

@@ -36,7 +36,8 @@ LAYERS = {
     "shim": """
         __main__
         host
-        probe compile health ingress ending
+        instances
+        probe compile health ingress ending cell
         vitals server
         guests transports services
         runner wasi

@@ -32,7 +32,8 @@ class BuiltinTarget:
         self.methods = tuple(sorted(handlers))
 
     def submit(self, call: Call) -> None:
-        call.entered = True
+        if not call.enter():
+            return
         try:
             call.end(Code.OK, self._handlers[call.method](call))
         except Failure as failure:

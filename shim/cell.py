@@ -1,0 +1,181 @@
+"""
+A cell: one thread of a node, and all that is that thread's alone: its sockets and timers, its kernel, its guests and the
+store they live in.
+
+Every node has a main cell, whose thread is the node's own. A service with several instances has a cell for each, whose thread
+takes jobs from the main one: starting the instance, stopping it. In between it serves calls.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from signal import Signals
+from typing import TypeVar
+
+from shim import config
+from shim.abi import Abi
+from shim.clock import MS, Clock
+from shim.guests.engine import STACK, Engine
+from shim.guests.module import ModuleGuest, stub
+from shim.kernel import Kernel
+from shim.launching import Launching
+from shim.logbook import Lines, Logbook, Rate
+from shim.loop import Loop, wait_ready
+from shim.member import Member
+from shim.runner import Runner
+from shim.scheduler import Scheduler
+from shim.stdio import LoggedStdio, ProgramStdio
+from shim.transports.remote import Network
+from shim.wasi import Wasi
+
+STOPPING = 1_000 * MS
+"""Nanoseconds that a guest which computes when it is to stop may go on."""
+ENDING = 2.0
+"""Seconds that a thread may take to end once what it does is cut short."""
+
+T = TypeVar("T")
+_starting = threading.Lock()
+
+
+class Stopped(BaseException):
+    """A signal has told the node to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(Signals(number).name)
+        self.number = number
+
+
+class Cell:
+    """Another thread may `interrupt` it and `cut_short` what it does, and post to its `loop`: nothing else."""
+
+    def __init__(self, node: config.Node, clock: Clock, logbook: Logbook) -> None:
+        self.node = node
+        self.logbook = logbook
+        self.loop = Loop()
+        self.scheduler = Scheduler(clock, self.loop.poll)
+        self.kernel = Kernel(node, clock, logbook, self.scheduler)
+        self.runner = Runner(self.kernel)
+        self.network = Network(self.loop, self.scheduler, clock, logbook, node.message)
+        self.members: list[Member] = []
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    def add(self, spec: config.Guest) -> Member:
+        """A guest that is to live here."""
+        self.members.append(Member(spec))
+        return self.members[-1]
+
+    def equip(self, rates: Mapping[str, Rate], env: Callable[[config.Guest], Mapping[str, str]]) -> None:
+        """Loads its guests. Raises NodeError. `rates` bounds what each may log; `env` gives its environment."""
+        if not self.members:
+            return
+        node = self.node
+        self._engine = Engine(self.kernel.clock, fuel=node.seed is not None, memory=node.memory, cache=node.cache)
+        shared = stub(self._engine)
+        for member in self.members:
+            guest = ModuleGuest(self._engine, shared, member)
+            stdio = self._stdio(member, rates[member.name])
+            member.body, member.flush = guest, stdio.close
+            args = [member.name, *member.spec.args]
+            wasi = Wasi(self.kernel, member, guest.memory, stdio, args, env(member.spec))
+            guest.equip(Abi(self.kernel, Launching(self.kernel), member, guest.memory), wasi)
+
+    def _stdio(self, member: Member, rate: Rate) -> LoggedStdio | ProgramStdio:
+        err = Lines(self.logbook, rate, member.name, "stderr")
+        if not member.spec.is_program:
+            return LoggedStdio(Lines(self.logbook, rate, member.name, "stdout"), err)
+
+        def wait(descriptor: int) -> None:
+            outside = partial(self.kernel.wait_outside, member)
+            wait_ready(self.loop, outside, descriptor, write=descriptor == 1)
+
+        return ProgramStdio(err, wait, stdin=self.node.stdin)
+
+    # --- interruption ------------------------------------------------------------------------------------------------
+
+    @property
+    def interrupted(self) -> bool:
+        return self.scheduler.interruption is not None
+
+    def interrupt(self, why: BaseException) -> None:
+        """From any thread: whoever waits here is left by `why`; whoever computes is, as soon as he waits."""
+        self.scheduler.interruption = why
+        self.loop.post(lambda: None)
+
+    def cut_short(self, why: BaseException) -> None:
+        """From any thread: where `why` has not yet got through, whoever computes is ended, too."""
+        with self._lock:
+            if self._engine is not None and self.scheduler.interruption is why:
+                self._engine.interrupt(why)
+
+    def settle(self) -> None:
+        """The interruption has got through: the thread goes on, to tidy up."""
+        with self._lock:
+            self.scheduler.interruption = None
+            if self._engine is not None:
+                self._engine.interruption = None
+
+
+class InstanceCell(Cell):
+    """A cell with a thread of its own. `fault` is told (there) what ends it against the rules."""
+
+    def __init__(self, node: config.Node, clock: Clock, logbook: Logbook, fault: Callable[[Exception], None]) -> None:
+        super().__init__(node, clock, logbook)
+        self._fault = fault
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def do(self, job: Callable[[], T]) -> Future[T]:
+        """From any thread: does the job here, when what is being done here is over. The first one starts the thread."""
+        future: Future[T] = Future()
+
+        def done() -> None:
+            future.set_running_or_notify_cancel()
+            try:
+                future.set_result(job())
+            except BaseException as error:  # whoever asked for it deals with that
+                future.set_exception(error)
+
+        self._jobs.append(done)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._live, name="instance", daemon=True)
+            start_deep(self._thread)
+        self.loop.post(lambda: None)
+        return future
+
+    def leave_off(self) -> None:
+        """From any thread: what is being done here is over, at once."""
+        why = Stopped(Signals.SIGTERM)
+        self.interrupt(why)
+        self.cut_short(why)
+
+    def close(self) -> None:
+        """From any other thread: ends the thread."""
+        self._closing = True
+        if self._thread is not None:
+            self.leave_off()
+            self._thread.join(ENDING)
+
+    def _live(self) -> None:
+        while not self._closing:
+            try:
+                self.kernel.drive(lambda: bool(self._jobs), None)
+                self._jobs.popleft()()
+            except Stopped:
+                pass
+            except Exception as error:
+                self._fault(error)
+                return
+            if self.interrupted:
+                self.settle()
+
+
+def start_deep(thread: threading.Thread) -> None:
+    """Starts a thread that guests run on. Nested calls are nested frames: its stack is made for them."""
+    with _starting:  # the size is the process's, until the next one says otherwise
+        threading.stack_size(STACK * 2 + (16 << 20))
+        thread.start()
+        threading.stack_size(0)
