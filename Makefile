@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready-for-pyproject
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test bench check format clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -18,10 +18,13 @@ demo: $(READY) ## a record store as one process, and where Docker is, in one con
 test: $(READY) ## all tests; without a Docker Engine it says which it left out (TESTS="-k graph": some of them)
 	@$(BIN)/python -m pytest $(TESTS)
 
+bench: $(READY) ## what calls cost, beside what others' cost: tables, raw samples and a picture (BENCH="local remote": some)
+	@$(BIN)/python -m benchmarks run $(BENCH)
+
 check: $(READY) ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict parigot_oci shim tests examples/demo.py
+	$(BIN)/mypy --strict parigot_oci shim tests benchmarks examples/demo.py
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: $(READY) ## let ruff format and repair what it can

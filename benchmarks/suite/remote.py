@@ -1,0 +1,80 @@
+"""Calls between two processes over loopback: how long one takes, and how many a second there are."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.nodes import METHODS, Guest, Node, driving, free_ports, serving
+from benchmarks.runner import Ask, Contestant, Group, Probe
+from benchmarks.suite.local import SERVICE, SIZES
+from benchmarks.suite.rivals import APART, SHARED, Placement, grpc_go, in_python
+from benchmarks.suite.scale import Scale
+from benchmarks.workshop import Workshop
+
+CALLERS = (1, 8, 64)
+
+
+@contextlib.contextmanager
+def two_nodes(workshop: Workshop, language: str, cpu: Placement) -> Iterator[Ask]:
+    """A driver in C, and a service in another node."""
+    listen, health = free_ports(2)
+    service = f"service-{language}"
+    callee = Node(
+        guests=[
+            Guest(
+                name="service",
+                wasm=workshop.wasm(service),
+                compiled=workshop.compiled(service),
+                env={"NAME": SERVICE},
+                exports={SERVICE: METHODS if language == "c" else ("Echo", "Typed")},
+            )
+        ],
+        listen=listen,
+        health=health,
+    )
+    driver = Guest(
+        name="driver",
+        wasm=workshop.wasm("driver-c"),
+        compiled=workshop.compiled("driver-c"),
+        env={"TARGET": SERVICE},
+        requires=(SERVICE,),
+    )
+    with serving(callee, cpu[1]), driving(Node(guests=[driver], remote={SERVICE: callee}), cpu[0]) as speaker:
+        yield speaker.ask
+
+
+def contestants(workshop: Workshop, cpu: Placement) -> list[Contestant]:
+    return [
+        Contestant("tcp", partial(in_python, "tcp", cpu)),
+        Contestant("c", partial(two_nodes, workshop, "c", cpu)),
+        Contestant("go", partial(two_nodes, workshop, "go", cpu)),
+        Contestant("grpc-go", partial(grpc_go, workshop, cpu)),
+        Contestant("grpcio", partial(in_python, "grpc_python", cpu)),
+    ]
+
+
+def latency(workshop: Workshop, scale: Scale) -> Group:
+    """One call after the other: each is a sample, the reading of a clock included."""
+    counts = {0: 300, 100: 400, 4096: 300, 1 << 20: 20}
+    probes = [
+        Probe(f"remote/{size}/{name}", name, f"calls Echo {size} 1 {scale.few(counts[size], least=5)}")
+        for size in SIZES
+        for name in ("tcp", "c", "go", "grpc-go", "grpcio")
+    ]
+    probes.append(Probe("clock/remote", "c", f"clock {scale.few(500)} 3", scale.few(500)))
+    return Group("remote", contestants(workshop, SHARED), probes, scale.rounds)
+
+
+def throughput(workshop: Workshop, scale: Scale) -> Group:
+    """Each side has a processor of its own."""
+    # Calls of a batch: about a tenth of a second of them.
+    per = {"tcp": 3_000, "c": 2_000, "go": 1_500, "grpc-go": 2_000, "grpcio": 300}
+    probes = [
+        Probe(f"apart/100/{name}", name, f"calls Echo 100 1 {scale.few(400, least=5)}")
+        for name in ("tcp", "c", "go", "grpc-go", "grpcio")
+    ]
+    for callers in CALLERS:
+        for name, calls in per.items():
+            count = max(scale.few(calls), callers)
+            probes.append(Probe(f"throughput/{callers}/{name}", name, f"open Echo 100 {callers} {count} 2", count))
+    return Group("throughput", contestants(workshop, APART), probes, scale.rounds)
