@@ -184,7 +184,7 @@ class Kernel:
         member.fetchable = None
         if not event.ended and timeout != 0:
             until = self.clock.peek() + timeout * MS if timeout > 0 else None
-            if not self._wait_for(member, lambda: event.ended, until, event.call or self._scope(member)):
+            if not self._wait_for(member, lambda: event.ended, until, self._scope(member)):
                 return None
         if not event.ended:
             return None

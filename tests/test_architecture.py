@@ -31,7 +31,7 @@ LAYERS = {
         wasm process schema
         layers state yamlfile records
         model resources oci_runtime
-        errors oci_cache
+        errors
     """,
     "shim": """
         __main__

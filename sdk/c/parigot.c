@@ -116,6 +116,10 @@ int32_t parigot_reply(parigot_call_t call, const void *data, size_t len) {
 	return status_of(parigot_sys_answer(call, PARIGOT_OK, data, len));
 }
 
+int32_t parigot_answer(parigot_call_t call, int32_t status, const parigot_buf_t *reply) {
+	return status_of(parigot_sys_answer(call, status, reply->data, reply->len));
+}
+
 int32_t parigot_fail(parigot_call_t call, int32_t code, const char *format, ...) {
 	char text[ERROR_TEXT_MAX];
 	va_list args;

@@ -95,6 +95,9 @@ int32_t parigot_reply(parigot_call_t call, const void *data, size_t len);
 /* Answers with an error: a code other than 0, and its text, as printf has it (cut at 1023 bytes). */
 __attribute__((format(printf, 3, 4))) int32_t parigot_fail(parigot_call_t call, int32_t code, const char *format, ...);
 
+/* Answers with what another call came to, as a callback of parigot_dispatch has it: its reply, or its code and whole text. */
+int32_t parigot_answer(parigot_call_t call, int32_t status, const parigot_buf_t *reply);
+
 /* Takes the request over from the library, within its handler: it stays valid until free(). NULL for an empty one. */
 void *parigot_keep(const void *req);
 
