@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parigot_oci import oci_runtime
+from parigot_oci import oci_cache, oci_runtime
 from parigot_oci.base import Base, place
 from parigot_oci.errors import EngineError, OutputError, Problem
 from parigot_oci.layers import Layer, read_tar, replacing
@@ -56,21 +56,32 @@ def _daemon(process: Path) -> Daemon | None:
     return None
 
 
-def install(base: Base, shim: Layer, prefix: Path, to: Daemon, *, name: str = NAME) -> None:
-    """Puts the shim below `prefix` and one entry into the daemon's configuration. OutputError where that cannot be."""
+def install(
+    base: Base, shim: Layer, prefix: Path, to: Daemon, *, name: str = NAME, cache: Path = oci_cache.PLACE
+) -> None:
+    """
+    Puts the shim below `prefix` and one entry into the daemon's configuration. Machine code will be kept in `cache`.
+
+    OutputError where that cannot be.
+    """
     digest = "-".join(layer.path.name[:12] for layer in (*base.layers, shim))
     with _writing(prefix):
         root = prefix / digest
         if not root.is_dir():
             _place([*base.layers, shim], root)
-        (prefix / "oci_runtime.py").write_text(Path(oci_runtime.__file__).read_text())
-        (prefix / _WRAPPER).write_text(wrapper(base, root, prefix))
+        package = prefix / "parigot_oci"
+        package.mkdir(exist_ok=True)
+        (package / "__init__.py").touch()
+        for module in (oci_runtime, oci_cache):
+            file = Path(str(module.__file__))
+            (package / file.name).write_text(file.read_text())
+        (prefix / _WRAPPER).write_text(wrapper(base, root, prefix, cache))
         (prefix / _WRAPPER).chmod(0o755)
     _configure(to, lambda runtimes: {**runtimes, name: {"path": str(prefix / _WRAPPER)}})
 
 
-def uninstall(prefix: Path, to: Daemon, *, name: str = NAME) -> None:
-    """Takes the entry and the folder away. OutputError, also where the folder is not one that `install` made."""
+def uninstall(prefix: Path, to: Daemon, *, name: str = NAME, cache: Path = oci_cache.PLACE) -> None:
+    """Takes the entry and the folders away. OutputError, also where the folder is not one that `install` made."""
     if prefix.exists() and not (prefix / _WRAPPER).is_file():
         hint = "remove it yourself, if it is to go"
         raise OutputError(Problem(what="this folder was not made by `runtime install`", file=str(prefix), hint=hint))
@@ -78,6 +89,9 @@ def uninstall(prefix: Path, to: Daemon, *, name: str = NAME) -> None:
     if prefix.exists():
         with _writing(prefix):
             shutil.rmtree(prefix)
+    if cache.exists():
+        with _writing(cache):
+            shutil.rmtree(cache)
 
 
 def status(prefix: Path, of: Daemon) -> str:
@@ -88,7 +102,7 @@ def status(prefix: Path, of: Daemon) -> str:
     return "" if named == str(prefix / _WRAPPER) else f"{of.config} names {named or 'no runtime'} for {NAME}"
 
 
-def wrapper(base: Base, root: Path, prefix: Path) -> str:
+def wrapper(base: Base, root: Path, prefix: Path, cache: Path) -> str:
     """The script that docker calls as it would call runc: only `create` and `exec` are looked at."""
     assert base.interpreter is not None
     assert base.root is not None
@@ -102,8 +116,8 @@ def wrapper(base: Base, root: Path, prefix: Path) -> str:
             "#!/bin/sh",
             "# In front of runc: gives containers whose command is /service.wasm the shim. Made by parigot-oci.",
             "for word; do case $word in create|exec)",
-            f"  PYTHONHOME={shlex.quote(f'{root}/usr')} exec {outside} -S {shlex.quote(str(prefix / 'oci_runtime.py'))}"
-            f' {shlex.quote(str(root))} {inside} -- "$@" ;;',
+            f"  PYTHONHOME={shlex.quote(f'{root}/usr')} PYTHONPATH={shlex.quote(str(prefix))} exec {outside} -S -P"
+            f' -m {oci_runtime.__name__} {shlex.join([str(root), str(cache / root.name)])} {inside} -- "$@" ;;',
             "esac; done",
             'exec runc "$@"',
             "",

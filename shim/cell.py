@@ -72,7 +72,13 @@ class Cell:
         if not self.members:
             return
         node = self.node
-        self._engine = Engine(self.kernel.clock, fuel=node.seed is not None, memory=node.memory, cache=node.cache)
+        self._engine = Engine(
+            self.kernel.clock,
+            fuel=node.seed is not None,
+            memory=node.memory,
+            cache=node.cache,
+            say=lambda text: self.logbook.record(node.name, text),
+        )
         shared = stub(self._engine)
         for member in self.members:
             guest = ModuleGuest(self._engine, shared, member)

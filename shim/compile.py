@@ -1,11 +1,15 @@
-"""`python -m shim compile IN.wasm OUT.cwasm [TRIPLE]`: compiles a module ahead of time, the same bytes on every machine."""
+"""
+`python -m shim compile IN.wasm OUT.cwasm [TRIPLE]`: compiles a module ahead of time, the same bytes on every machine.
+
+`-` stands for stdin and stdout.
+"""
 
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-from shim.guests.engine import compile_file
+from shim.guests.engine import compiled
 from shim.messages import NodeError
 
 
@@ -16,7 +20,11 @@ def main(args: list[str]) -> int:
         return 2
     wasm, out = Path(args[0]), Path(args[1])
     try:
-        code = compile_file(wasm, triple=args[2] if len(args) == 3 else "")
+        module = sys.stdin.buffer.read() if args[0] == "-" else wasm.read_bytes()
+        code = compiled(module, str(wasm), triple=args[2] if len(args) == 3 else "")
+        if args[1] == "-":
+            sys.stdout.buffer.write(code)
+            return 0
         descriptor, partial = tempfile.mkstemp(dir=out.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(code)

@@ -31,7 +31,7 @@ LAYERS = {
         wasm process schema
         layers state yamlfile records
         model resources oci_runtime
-        errors
+        errors oci_cache
     """,
     "shim": """
         __main__

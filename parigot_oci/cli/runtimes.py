@@ -11,6 +11,7 @@ from parigot_oci.builders.engine import connect
 from parigot_oci.errors import EngineError, Problem
 from parigot_oci.image import shim_layer
 from parigot_oci.lock import Lock
+from parigot_oci.oci_cache import PLACE
 
 PATIENCE = 10.0
 """Seconds that a daemon may take to read its configuration again."""
@@ -79,7 +80,7 @@ def uninstall(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None, dry
     """
     daemon = runtime.daemon(daemon_config)
     if dry_run:
-        console.result(f"{_told(daemon, 'take the entry out')}\nremove {prefix}")
+        console.result(f"{_told(daemon, 'take the entry out')}\nremove {prefix}\nremove {PLACE}")
         return
     runtime.uninstall(prefix.absolute(), daemon)
     if daemon.pid:

@@ -7,10 +7,12 @@ advance a virtual clock and since fuel ends it at the same instruction on every 
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
 import platform
+import stat
 import sys
 import tempfile
 import threading
@@ -58,13 +60,13 @@ def configuration(*, fuel: bool, triple: str) -> wasmtime.Config:
     return config
 
 
-def compile_file(wasm: Path, *, fuel: bool = False, triple: str = "") -> bytes:
-    """A module's machine code, serialised. Raises NodeError when it is no valid module."""
+def compiled(module: bytes, name: str, *, fuel: bool = False, triple: str = "") -> bytes:
+    """A module's machine code, serialised. Raises NodeError, with the `name`, when it is no valid module."""
     engine = wasmtime.Engine(configuration(fuel=fuel, triple=triple or target()))
     try:
-        return bytes(wasmtime.Module.from_file(engine, str(wasm)).serialize())
-    except (wasmtime.WasmtimeError, OSError) as error:
-        raise NodeError(f"{wasm}: {_on_one_line(error)}") from error
+        return bytes(wasmtime.Module(engine, module).serialize())
+    except wasmtime.WasmtimeError as error:
+        raise NodeError(f"{name}: {_on_one_line(error)}") from error
 
 
 def _on_one_line(error: Exception) -> str:
@@ -73,12 +75,24 @@ def _on_one_line(error: Exception) -> str:
 
 
 class Engine:
-    """One engine, one store. `interruption`, once set, ends whatever runs."""
+    """
+    One engine, one store. `interruption`, once set, ends whatever runs; `say` is told why machine code is not used that is
+    there.
+    """
 
-    def __init__(self, clock: Clock, *, fuel: bool, memory: int, cache: Path | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        fuel: bool,
+        memory: int,
+        cache: Path | None,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
         self._clock = clock
         self.burns_fuel = fuel
         self._cache = cache
+        self._say = functools.cache(say)  # each thing once, however many guests it is true of
         self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target()))
         self.store = wasmtime.Store(self.engine)
         many = 1 << 30
@@ -97,14 +111,18 @@ class Engine:
     def load(self, wasm: Path, compiled: Path | None) -> wasmtime.Module:
         """The module: precompiled where that fits this engine, from the cache, or compiled now. Raises NodeError."""
         if compiled is not None and not self.burns_fuel:
-            with contextlib.suppress(wasmtime.WasmtimeError, OSError):
+            try:
                 return wasmtime.Module.deserialize_file(self.engine, str(compiled))
+            except (wasmtime.WasmtimeError, OSError) as error:
+                self._say(f"compiling now: the precompiled guests do not fit this engine: {_on_one_line(error)}")
         try:
             code = wasm.read_bytes()
             kept = self._kept(code)
-            if kept is not None and _is_ours(kept):
+            if kept is not None and (ours := _ours(kept)):
                 with contextlib.suppress(wasmtime.WasmtimeError):
-                    return wasmtime.Module.deserialize_file(self.engine, str(kept))
+                    return wasmtime.Module.deserialize_file(self.engine, str(ours))
+            elif kept is not None and os.path.lexists(kept):
+                self._say(f"compiling now: others can write to the cache, or to a folder above it: {kept.parent}")
             module = wasmtime.Module(self.engine, code)
             if kept is not None:
                 _keep(kept, bytes(module.serialize()))
@@ -197,13 +215,23 @@ class Engine:
                     self._awake.set()
 
 
-def _is_ours(path: Path) -> bool:
-    """Native code is loaded only from where nobody but this user can write."""
+def _ours(path: Path) -> Path | None:
+    """
+    The file, links followed, where nobody but this user and root can write it or put something else in its place: then
+    native code is loaded from it. The folders above it are to be theirs; one open to others will do if these cannot rename
+    what is not their own (sticky, as /tmp), or if they are the user's own group: by convention it has his number.
+    """
     try:
-        places = [path.stat(), path.parent.stat()]
-    except OSError:
-        return False
-    return all(place.st_uid == os.geteuid() and not place.st_mode & 0o022 for place in places)
+        real = path.resolve(strict=True)
+        steps = [(step, step.lstat()) for step in (real, *real.parents)]
+    except (OSError, RuntimeError):
+        return None
+    for step, found in steps:
+        shared = found.st_mode & (0o002 if found.st_gid == os.getegid() == os.geteuid() else 0o022)
+        sticky = step != real and found.st_mode & stat.S_ISVTX
+        if found.st_uid not in {0, os.geteuid()} or stat.S_ISLNK(found.st_mode) or (shared and not sticky):
+            return None
+    return real
 
 
 def _keep(path: Path, code: bytes) -> None:

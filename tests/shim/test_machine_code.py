@@ -1,0 +1,64 @@
+"""Machine code is loaded from where nobody else can put it, and made anew where it does not fit."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import guests
+
+SILENT = '(module (memory (export "memory") 1) (func (export "_start")))'
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache whose code for the program says nothing: so that it shows whether it was loaded."""
+    folder = tmp_path / "above" / "cache"
+    folder.mkdir(mode=0o700, parents=True)
+    folder.parent.chmod(0o755)
+    assert said(tmp_path, folder) == ("hello", "")
+    (file,) = folder.iterdir()
+    (tmp_path / "silent.wat").write_text(SILENT)
+    command = [sys.executable, "-m", "shim", "compile", str(tmp_path / "silent.wat"), str(file)]
+    subprocess.run(command, cwd=guests.ROOT, timeout=60, check=True)
+    return folder
+
+
+def said(folder: Path, cache: Path) -> tuple[str, str]:
+    """What the program says, and why its code was not loaded."""
+    done = guests.run(guests.node(folder, [guests.program("--out", "hello")], cache=str(cache)))
+    why = [line for line in done.stderr.decode().splitlines() if "compiling now" in line]
+    return done.stdout.decode(), "\n".join(why)
+
+
+def test_code_is_kept_and_loaded(cache: Path, tmp_path: Path) -> None:
+    assert said(tmp_path, cache) == ("", "")
+    (tmp_path / "link").symlink_to(cache)
+    assert said(tmp_path, tmp_path / "link") == ("", "")
+
+
+@pytest.mark.parametrize("what", ["the code", "its folder", "the folder above"])
+def test_code_that_others_could_have_put_there_is_not_loaded(cache: Path, tmp_path: Path, what: str) -> None:
+    (file,) = cache.iterdir()
+    {"the code": file, "its folder": cache, "the folder above": cache.parent}[what].chmod(0o777)
+    out, why = said(tmp_path, cache)
+    assert out == "hello"
+    assert f"others can write to the cache, or to a folder above it: {cache}" in why
+
+
+def test_code_for_another_engine_is_made_anew_and_that_is_told_once(tmp_path: Path) -> None:
+    """In an image there is no cache, and its root is read-only: the code is made in memory."""
+    service = guests.service("echo", exports={"test.v1.Echo": ("Say",)})
+    node = guests.node(tmp_path, [service, guests.program("--out", "hello")])
+    content = json.loads(node.read_text())
+    (tmp_path / "other.cwasm").write_bytes(b"\x7fELF of another engine")
+    for guest in content["guests"]:
+        guest["compiled"] = "other.cwasm"
+    node.write_text(json.dumps(content))
+    before = sorted(tmp_path.iterdir())
+    done = guests.run(node)
+    assert (done.stdout, done.returncode) == (b"hello", 0), done.stderr
+    assert done.stderr.count(b"compiling now: the precompiled guests do not fit this engine") == 1
+    assert sorted(tmp_path.iterdir()) == before
