@@ -1,0 +1,275 @@
+"""
+A hostile guest beside a neighbour under steady calls: what the neighbour's callers feel of it, and who gets no answer.
+
+    python -m benchmarks.hostile [--placement process|threads|containers] [--seconds N] [--json FILE]
+
+In the app are the neighbour, which echoes, and hostile guests: one for each harm that may end its instance, and one for all
+others. The neighbour is called 200 times a second by a clock: a call that has to wait because the one before it is late counts
+from the time at which it was due. First nobody does harm, then one harm after the other is asked for, again and again.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests import guests
+from tests.e2e.deployment import Deployment, removed, unique, write_app
+from tests.guests import Guest, free_ports, node
+from tests.shim.running import started, wait_for
+
+HARMS = {
+    "pointers": "test.v1.Hostile",
+    "lengths": "test.v1.Hostile",
+    "memory": "test.v1.Hostile",
+    "late": "test.v1.Hostile",
+    "sleep": "test.v1.Sleep",
+    "lines": "test.v1.Lines",
+    "loop": "test.v1.Loop",
+    "recursion": "test.v1.Recursion",
+}
+"""What is asked for, and of which service. Where it ends in a crash, six do, and then their guest rests for a minute."""
+ECHO = "test.v1.Echo"
+DEADLINE_MS = 300
+"""Of the calls that do harm."""
+PERIOD = 0.005
+"""Seconds between two calls of the neighbour."""
+LIMITS = {"memory": 64 << 20, "message": 1 << 20}
+PATIENCE = 30.0
+"""Seconds after which a call counts as never answered."""
+
+
+@dataclass
+class Felt:
+    """What callers have seen. Times are in milliseconds, `longest` is of one call alone; `answers`: how many of each status."""
+
+    times: list[float] = field(default_factory=list)
+    longest: float = 0.0
+    answers: Counter[str] = field(default_factory=Counter)
+
+    def percentile(self, percent: float) -> float:
+        return sorted(self.times)[int(len(self.times) * percent / 100)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A phase: the neighbour's percentiles, and the harm's answers; `memory` is the most that any process had, in bytes."""
+
+    harm: str
+    p50: float
+    p99: float
+    worst: float
+    ratio: float
+    neighbour: dict[str, int]
+    hostile: dict[str, int]
+    slowest_answer: float
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An app that runs: its port, and the memory of its largest process, in bytes."""
+
+    port: int
+    memory: Callable[[], int]
+
+
+def app(instances: int = 1) -> list[Guest]:
+    """The neighbour and the hostile guests. `instances` is of the latter: from 2 on they have threads of their own."""
+    echo = guests.service("echo", exports={ECHO: ["Do"]})
+    bad = [
+        Guest(
+            name=f"hostile-{n}",
+            wasm=guests.c("hostile"),
+            env={"SERVICE": name},
+            exports={name: ("Do",)},
+            instances=instances,
+        )
+        for n, name in enumerate(sorted(set(HARMS.values())))
+    ]
+    return [echo, *bad]
+
+
+@contextlib.contextmanager
+def process(folder: Path, instances: int = 1) -> Iterator[Place]:
+    """All in one process."""
+    (port,) = free_ports(1)
+    services = [ECHO, *sorted(set(HARMS.values()))]
+    at = {"address": "127.0.0.1", "port": port, "services": services}
+    path = node(folder, app(instances), ports=[at], message=LIMITS["message"], memory=LIMITS["memory"])
+    with started(path) as running:
+        wait_for(folder / "log", "text=listening")
+        yield Place(port=port, memory=lambda: resident([running.pid]))
+
+
+@contextlib.contextmanager
+def containers(folder: Path) -> Iterator[Place]:
+    """A container for each guest."""
+    name = unique("hostile")
+    (port,) = free_ports(1)
+    everybody = app()
+    limits = {key: f"{value}B" for key, value in LIMITS.items()}
+    write_app(folder / name, name, everybody, ports={g.name: [port] for g in everybody}, limits=limits)
+    with removed(folder / name, name) as deployment:
+        deployment.build()
+        deployment.up()
+        pids = pids_of(deployment)
+        yield Place(port=port, memory=lambda: resident(pids))
+
+
+def pids_of(deployment: Deployment) -> list[int]:
+    return [int(state["Pid"]) for state in deployment.states().values()]
+
+
+def resident(pids: Sequence[int]) -> int:
+    """The resident memory of the largest of these processes, in bytes."""
+    sizes = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended
+            text = Path(f"/proc/{pid}/status").read_text()
+            sizes += [int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("VmRSS:")]
+    return max(sizes, default=0)
+
+
+class Caller:
+    """One connection, kept open, and opened again where it breaks."""
+
+    def __init__(self, port: int, service: str) -> None:
+        self._port = port
+        self._path = f"/{service}/Do"
+        self._connection: http.client.HTTPConnection | None = None
+
+    def call(self, body: bytes, timeout_ms: int = 0) -> str:
+        """ "ok", the error's code, or what broke."""
+        headers = {"Content-Type": "application/proto"} | (
+            {"Connect-Timeout-Ms": str(timeout_ms)} if timeout_ms else {}
+        )
+        try:
+            if self._connection is None:
+                self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+            self._connection.request("POST", self._path, body, headers)
+            reply = self._connection.getresponse()
+            said = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            return type(error).__name__
+        if reply.status == 200:
+            return "ok" if said == body else "another reply"
+        return str(json.loads(said)["code"])
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def steadily(port: int, felt: Felt, over: threading.Event) -> None:
+    """Calls the neighbour by the clock until it is over."""
+    caller = Caller(port, ECHO)
+    due = time.monotonic()
+    while not over.is_set():
+        time.sleep(max(0.0, due - time.monotonic()))
+        began = time.monotonic()
+        felt.answers[caller.call(b"hello")] += 1
+        felt.times.append((time.monotonic() - due) * 1000)
+        felt.longest = max(felt.longest, (time.monotonic() - began) * 1000)
+        due += PERIOD
+    caller.close()
+
+
+def harmfully(port: int, harm: str, felt: Felt, over: threading.Event) -> None:
+    """Asks for harm, again and again, until it is over."""
+    while not over.is_set():
+        do_harm(port, harm, felt, DEADLINE_MS)
+        time.sleep(PERIOD)
+
+
+def do_harm(port: int, harm: str, felt: Felt, deadline_ms: int, request: bytes = b"") -> None:
+    """Asks for it once, or for something else of the same guest."""
+    caller = Caller(port, HARMS[harm])
+    began = time.monotonic()
+    felt.answers[caller.call(request or harm.encode(), deadline_ms)] += 1
+    felt.times.append((time.monotonic() - began) * 1000)
+    caller.close()
+
+
+def phase(place: Place, harm: str, seconds: float) -> tuple[Felt, Felt, int]:
+    """The neighbour's calls and the harmful ones, for so long; and the most memory that was seen."""
+    neighbour, hostile, over, memory = Felt(), Felt(), threading.Event(), 0
+    threads = [threading.Thread(target=steadily, args=(place.port, neighbour, over))]
+    if harm:
+        threads.append(threading.Thread(target=harmfully, args=(place.port, harm, hostile, over)))
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        memory = max(memory, place.memory())
+        time.sleep(0.02)
+    over.set()
+    for thread in threads:
+        thread.join()
+    return neighbour, hostile, memory
+
+
+def observe(place: Place, seconds: float) -> Iterator[Finding]:
+    """First without harm, after some calls to get warm; then each harm in turn, held to the first one's p99."""
+    phase(place, "", 0.5)
+    before = 0.0
+    for harm in ("", *HARMS):
+        neighbour, hostile, memory = phase(place, harm, seconds)
+        before = before or neighbour.percentile(99)
+        yield Finding(
+            harm=harm or "none",
+            p50=neighbour.percentile(50),
+            p99=neighbour.percentile(99),
+            worst=max(neighbour.times),
+            ratio=neighbour.percentile(99) / before,
+            neighbour=dict(neighbour.answers),
+            hostile=dict(hostile.answers),
+            slowest_answer=max(hostile.times, default=0.0),
+            memory=memory,
+        )
+
+
+PLACEMENTS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] = {
+    "process": process,
+    "threads": lambda folder: process(folder, instances=2),
+    "containers": containers,
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    options.add_argument("--placement", choices=PLACEMENTS, action="append", help="one of them alone; repeatable")
+    options.add_argument("--seconds", type=float, default=5.0, help="of each phase (5)")
+    options.add_argument("--json", type=Path, help="where the findings go as well")
+    chosen = options.parse_args()
+    found: dict[str, list[dict[str, Any]]] = {}
+    print(f"{'':10} {'harm':10} {'p50 ms':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'MiB':>5}  answers to the harm")
+    for name in chosen.placement or PLACEMENTS:
+        with tempfile.TemporaryDirectory() as folder, PLACEMENTS[name](Path(folder)) as place:
+            for one in observe(place, chosen.seconds):
+                figures = f"{one.p50:8.2f} {one.p99:8.2f} {one.worst:8.1f} {one.ratio:6.2f} {one.memory >> 20:5}"
+                print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
+                sys.stdout.flush()
+                found.setdefault(name, []).append(asdict(one))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _odd(answers: dict[str, int]) -> str:
+    failed = {status: count for status, count in answers.items() if status != "ok"}
+    return f"NEIGHBOUR FAILED: {failed}" if failed else ""
+
+
+if __name__ == "__main__":
+    main()
