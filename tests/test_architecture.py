@@ -52,6 +52,7 @@ LAYERS = {
     """,
     "benchmarks": """
         __main__
+        hostile soak
         report
         picture
         tables
@@ -85,6 +86,7 @@ HOMES = {
     "httptools": {"shim.server", "shim.transports.remote"},
     "wasmtime": {"shim.guests.*", "benchmarks.alternatives.wasm"},
     "grpc": {"benchmarks.alternatives.grpc_python"},
+    "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
     "socket": {"shim.health", "shim.loop", "shim.server", "shim.transports.remote"},
     "ssl": {"shim.server", "shim.transports.remote"},
