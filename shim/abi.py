@@ -11,9 +11,10 @@ from typing import Protocol
 
 from shim import metadata
 from shim.calls import Call
+from shim.direct import Direct
 from shim.kernel import Kernel
 from shim.launching import Launching
-from shim.member import Member
+from shim.member import CURRENT, FITTED, REPLY, Edge, Member
 from shim.messages import NOT_EXECUTED, Code, Failure, Unwinding
 
 I32 = "i32"
@@ -77,6 +78,7 @@ class Abi:
         self._launching = launching
         self._member = member
         self._memory = memory
+        self._direct = Direct(kernel)
 
     def imports(self) -> Mapping[str, Import]:
         """All functions of the module, but for `call`: that one goes through the guest's slots."""
@@ -100,15 +102,23 @@ class Abi:
         }
 
     def slot(self) -> Import:
-        """What stands in the slot of a handle: the same for local and remote callees, since the kernel knows the way."""
+        """What stands in the slot of a handle where no edge does: the kernel knows the way."""
         return Import(params=[I32] * 7, results=[I64], do=self._long(self._call))
 
     def empty(self) -> Import:
         """What stands in a slot that no handle has been given for."""
         return Import(params=[I32] * 7, results=[I64], do=self._long(self._nobody))
 
+    def finish(self) -> Import:
+        """What an edge leaves to the kernel once it has entered the callee: handle, resp, resp_cap, refused -> as `call`."""
+        return Import(params=[I32] * 4, results=[I64], do=self._long(self._finish))
+
     def _function(self, params: Sequence[str], do: Callable[..., int]) -> Import:
+        member, settle = self._member, self._direct.settle
+
         def checked(*args: int) -> int:
+            if member.control[CURRENT]:
+                settle(member)
             try:
                 return do(*args)
             except Failure as failure:
@@ -119,12 +129,16 @@ class Abi:
     def _long(self, do: Callable[..., int]) -> Callable[..., int]:
         """For results of i64: a failure's text can be fetched, as that of any call."""
 
+        member, settle = self._member, self._direct.settle
+
         def checked(*args: int) -> int:
+            if member.control[CURRENT]:
+                settle(member)
             try:
                 return do(*args)
             except Failure as failure:
                 text = failure.text.encode()
-                self._member.fetchable, self._member.last = text, None
+                member.fetchable, member.last, member.control[FITTED] = text, None, 0
                 return (int(failure.code) | (0 if failure.executed else NOT_EXECUTED)) << 32 | len(text)
 
         return checked
@@ -167,7 +181,12 @@ class Abi:
     def _call(self, handle: int, method: int, req: int, req_len: int, resp: int, cap: int, timeout: int) -> int:
         request = self._request(handle, req, req_len)
         write(self._memory, resp, cap, b"")
-        return self._result(self._kernel.call(self._member, handle, method, request, timeout & MASK), resp, cap)
+        call = self._kernel.call(self._member, handle, method, request, timeout & MASK)
+        self._direct.link(self._member, handle, method)
+        return self._result(call, resp, cap)
+
+    def _finish(self, handle: int, resp: int, cap: int, refused: int) -> int:
+        return self._result(self._direct.finish(self._member, handle, refused=bool(refused)), resp, cap)
 
     def _nobody(self, handle: int, *_rest: int) -> int:
         self._kernel.calling(self._member)
@@ -185,9 +204,17 @@ class Abi:
         call = self._kernel.wait(self._member, number, timeout if timeout == -1 else timeout & MASK)
         return -1 if call is None else self._result(call, resp, cap)
 
+    def broken(self, edge: Edge, args: Sequence[int], ending: BaseException) -> int:
+        """The result of a call by a guarded edge that has not come to its end; `args` are those of `call`. Raises as Direct."""
+        _handle, _method, _req, _len, resp, cap, _timeout = args
+        call = self._direct.broken(edge, ending)
+        return self._member.control[FITTED] - 1 if call is None else self._result(call, resp, cap)
+
     def _fetch(self, buffer: int, cap: int) -> int:
         write(self._memory, buffer, cap, b"")
-        whole = self._member.fetchable
+        whole, fitted = self._member.fetchable, self._member.control[FITTED]
+        if fitted:  # an edge put it where the guest wanted it, and nowhere else
+            whole = read(self._memory, self._member.control[REPLY], fitted - 1)
         if whole is None:
             raise Failure(Code.NOT_FOUND, "no reply to fetch")
         write(self._memory, buffer, cap, whole)

@@ -17,8 +17,9 @@ from typing import TypeVar
 from shim import config
 from shim.abi import Abi
 from shim.clock import MS, Clock
+from shim.guests.edges import Edges
 from shim.guests.engine import STACK, Engine
-from shim.guests.module import ModuleGuest, stub
+from shim.guests.module import ModuleGuest
 from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
@@ -79,9 +80,9 @@ class Cell:
             cache=node.cache,
             say=lambda text: self.logbook.record(node.name, text),
         )
-        shared = stub(self._engine)
+        edges = Edges(self._engine, node.message)
         for member in self.members:
-            guest = ModuleGuest(self._engine, shared, member)
+            guest = ModuleGuest(self._engine, edges, member)
             stdio = self._stdio(member, rates[member.name])
             member.body, member.flush = guest, stdio.close
             args = [member.name, *member.spec.args]

@@ -12,7 +12,7 @@ from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS, Clock
 from shim.logbook import Logbook
-from shim.member import Crash, Event, Member, State
+from shim.member import ELSEWHERE, FITTED, HEADED, ODD, Crash, Event, Member, State
 from shim.messages import Code, Failure, Refused
 from shim.scheduler import Scheduler
 
@@ -30,6 +30,10 @@ class Target(Protocol):
     @property
     def methods(self) -> tuple[str, ...]: ...
 
+    @property
+    def guest(self) -> Member | None:
+        """The guest of this thread that answers, where there is one."""
+
     def submit(self, call: Call) -> None:
         """Sees to it that the call ends, if its deadline does not end it first."""
 
@@ -46,6 +50,7 @@ class Kernel:
         self.targets: dict[str, Target] = {}
         self.step: Callable[[Call | None], bool] = lambda scope: False
         self.wake: Callable[[Member], None] = lambda member: None
+        self.crash: Callable[[Member, Crash], None] = lambda member, crash: None
         self._roots = 0
         self._run = clock.random("", 4).hex()
 
@@ -53,7 +58,7 @@ class Kernel:
 
     def await_ready(self, who: str, service: str, *, end: int, within: Call | None = None) -> None:
         """Until the service is ready. Raises Refused when it is not by `end`, on the node's clock."""
-        target = self._target(service)
+        target = self.target(service)
         while True:
             answers: list[str] = []
             target.check(answers.append)
@@ -83,8 +88,8 @@ class Kernel:
 
     def method(self, member: Member, handle: int, name: str) -> int:
         self._launched(member, f"method {name}")
-        service = self._service(member, handle)
-        methods = self._target(service).methods
+        service = self.service(member, handle)
+        methods = self.target(service).methods
         if name not in methods:
             text = f"{service} has no method {name}: it has {', '.join(methods)}"
             raise self._told(member, Failure(Code.UNIMPLEMENTED, text))
@@ -101,23 +106,30 @@ class Kernel:
         `end`: when it has to be over at the latest, for work that has no deadline of its own.
         """
         self.calling(member)
-        service = self._service(member, handle)
+        service = self.service(member, handle)
         if (handle, method) not in member.resolved:
             raise Failure(Code.UNIMPLEMENTED, f"{service} has no method with the id {method}", executed=False)
-        target = self._target(service)
+        target = self.target(service)
+        call = self.made(member, service, target.methods[method], request, timeout, end=end)
+        member.headers = Metadata()
+        member.control[ODD] &= ~HEADED
+        self.submit(call, target)
+        return call
+
+    def made(
+        self, member: Member, service: str, method: str, request: bytes, timeout: int, *, end: int | None = None
+    ) -> Call:
+        """A call of the guest's that is not on its way yet."""
         work = member.current
-        call = Call(
+        return Call(
             id=work.child_id() if work else self.root_id(),
             service=service,
-            method=target.methods[method],
+            method=method,
             request=request,
             deadline=self._deadline(work, timeout, end),
             caller=member.name,
             headers=member.headers,
         )
-        member.headers = Metadata()
-        self.submit(call, target)
-        return call
 
     def _deadline(self, work: Call | None, timeout: int, end: int | None) -> int:
         if work and not timeout:
@@ -126,14 +138,26 @@ class Kernel:
         return own if end is None else min(own, end)
 
     def submit(self, call: Call, target: Target, *, report: bool = True) -> None:
-        """Sends a call on its way; from here on its deadline ends it, and a failure is a record of the log (`report`)."""
+        """Sends a call on its way; a failure is a record of the log (`report`)."""
         if report:
             call.then(self._report)
+        self._time(call)
+        target.submit(call)
+
+    def adopt(self, member: Member, service: str, method: str) -> Call:
+        """A call of the guest's that is being answered already, and that the kernel sees to from now on."""
+        call = self.made(member, service, method, b"", 0, end=member.limit)
+        call.entered = True
+        call.then(self._report)
+        self._time(call)
+        return call
+
+    def _time(self, call: Call) -> None:
+        """From here on its deadline ends the call."""
         allowed = -(-max(0, call.deadline - self.clock.peek()) // MS)
 
         late = f"{call.service}/{call.method} did not answer within {allowed} ms"
         call.timer = self.scheduler.at(call.deadline, lambda: call.late(late))
-        target.submit(call)
 
     def _report(self, call: Call) -> None:
         if call.code is Code.OK:
@@ -149,14 +173,21 @@ class Kernel:
     def call(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> Call:
         """A call of the guest's, ended."""
         call = self.begin(member, handle, method, request, timeout, end=member.limit)
+        return self.await_end(member, call)
+
+    def await_end(self, member: Member, call: Call) -> Call:
+        """The guest's call, once it has ended."""
         self.drive(lambda: call.ended, call)
-        member.last, member.fetchable = call, call.reply
+        self._got(member, call)
         return call
+
+    def _got(self, member: Member, call: Call) -> None:
+        member.last, member.fetchable, member.control[FITTED] = call, call.reply, 0
 
     def dispatch(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> int:
         self._room(member)
         call = self.begin(member, handle, method, request, timeout)
-        member.fetchable = None
+        member.fetchable, member.control[FITTED] = None, 0
         event = self._event(member, call)
         call.then(lambda _: self._ring(member, event))
         return event.number
@@ -181,7 +212,7 @@ class Kernel:
         event = member.events.get(number)
         if event is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open event")
-        member.fetchable = None
+        member.fetchable, member.control[FITTED] = None, 0
         if not event.ended and timeout != 0:
             until = self.clock.peek() + timeout * MS if timeout > 0 else None
             if not self._wait_for(member, lambda: event.ended, until, self._scope(member)):
@@ -191,8 +222,9 @@ class Kernel:
         del member.events[number]
         if number in member.ended:
             member.ended.remove(number)
+            member.gate()
         result = event.call or Call(id="", service="", method="", request=b"", deadline=0, status=0)
-        member.last, member.fetchable = result, result.reply
+        self._got(member, result)
         return result
 
     def sleep(self, member: Member, until: int) -> None:
@@ -252,13 +284,14 @@ class Kernel:
         if number and number not in member.open:
             raise Failure(Code.NOT_FOUND, f"{number} is no open call")
         member.current = member.open[number] if number else None
+        member.control[ODD] |= ELSEWHERE
 
     # --- sizes -------------------------------------------------------------------------------------------------------
 
     def check_request(self, member: Member, handle: int, size: int) -> None:
         """Raises Failure: RESOURCE_EXHAUSTED when a request of so many bytes is too large."""
         self.calling(member)
-        service = self._service(member, handle)
+        service = self.service(member, handle)
         if size > self.node.message:
             failure = Failure(Code.RESOURCE_EXHAUSTED, self.too_large(f"request to {service}", size), executed=False)
             raise self._told(member, failure)
@@ -307,7 +340,7 @@ class Kernel:
     def _ring(self, member: Member, event: Event) -> None:
         """An event has ended: its guest is to be resumed, unless that instance is gone or has waited for it."""
         if member.events.get(event.number) is event:
-            member.ended.append(event.number)
+            member.ring(event.number)
             self.wake(member)
 
     def _event(self, member: Member, call: Call | None = None) -> Event:
@@ -319,12 +352,12 @@ class Kernel:
         if len(member.events) >= EVENTS:
             raise Failure(Code.RESOURCE_EXHAUSTED, f"{EVENTS} events are open already", executed=False)
 
-    def _service(self, member: Member, handle: int) -> str:
+    def service(self, member: Member, handle: int) -> str:
         if not 0 <= handle < len(member.handles):
             raise Failure(Code.INVALID_ARGUMENT, f"{handle} is no handle that locate gave", executed=False)
         return member.handles[handle]
 
-    def _target(self, service: str) -> Target:
+    def target(self, service: str) -> Target:
         if service not in self.targets:
             raise Refused(f"{service} has no route in this node's plan: build again")
         return self.targets[service]

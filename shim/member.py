@@ -1,18 +1,37 @@
 """A guest as the kernel knows it: what it declared, what it may use, and the work that waits for it."""
 
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS
-from shim.messages import Unwinding
+from shim.messages import NodeError, Unwinding
 from shim.scheduler import Timer
 
 GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
+
+
+SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED = range(9)
+"""
+Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py).
+
+SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given last to a call or an event. CURRENT: the call
+that an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes;
+EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits
+below. REPLY, FITTED: where the reply to its last call was put by an edge, and its length plus 1; 0 where it was not by one.
+"""
+FIELDS = 16
+"""Room for these."""
+ENTERED, CLOSED = 1, 2
+"""Bits of SHUT: it is entered now; it is down, or other work comes first."""
+ELSEWHERE, HEADED = 1, 2
+"""Bits of ODD: it has said `enter`; it has set headers for its next call."""
 
 
 class State(Enum):
@@ -66,6 +85,38 @@ class Body(Protocol):
     def occupy(self, handle: int) -> None:
         """A handle has been given: calls through it are the kernel's from now on."""
 
+    def is_linked(self, handle: int, method: int) -> bool:
+        """Whether an edge stands for the handle, and knows the method."""
+
+    def link(self, handle: int, edge: "Edge", methods: Mapping[int, int]) -> None:
+        """From now on an edge stands for the handle, while it can. `methods`: kernel's number to callee's, as far as resolved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """A way for calls from guest to guest without the kernel. `index`: its place among the callee's, from 1."""
+
+    index: int
+    caller: "Member"
+    callee: "Member"
+    service: str
+    number: int
+    """The callee's own of the service."""
+    methods: tuple[str, ...]
+    fused: bool
+
+
+def crash_of(ending: BaseException) -> "Crash | None":
+    """What the end of an entry is as a crash of its guest; None when it is not the guest's."""
+    match ending:
+        case Crash():
+            return ending
+        case Exit():
+            return Crash(f"ended itself with exit code {ending.code}")
+        case NodeError():
+            return Crash(str(ending))
+    return None
+
 
 class Event:
     """Something that will end: a call that was dispatched, or a timer. It belongs to a piece of `work`."""
@@ -87,12 +138,12 @@ class Member:
         self.spec = spec
         self.name = spec.name
         self.body: Body
+        self.control: array[int] | memoryview[int] = array("i", [0] * FIELDS)
         self.crashes: deque[int] = deque()
         self.flush: Callable[[], None] = lambda: None
         """Its last output, without a line's end, goes to the log."""
         self.waiting: deque[Call] = deque()
         """Calls that it has not been entered with."""
-        self.entered = False
         self.limit: int | None = None
         """When the entry that is running has to be over, on the node's clock."""
         self.within: Call | None = None
@@ -100,7 +151,7 @@ class Member:
         self.queued = False
         self.told: set[str] = set()
         """What it was refused, as the log has it."""
-        self.state = State.NEW
+        self._state = State.NEW
         self.events: dict[int, Event] = {}
         self.reset()
 
@@ -109,6 +160,11 @@ class Member:
         for event in self.events.values():
             if event.timer is not None:
                 event.timer.cancel()
+        self.control[:] = array("i", [CLOSED] + [0] * (FIELDS - 1))
+        self.edges: list[Edge] = []
+        """Those that lead to this instance."""
+        self.direct: Call | None = None
+        """The call that an edge has entered it with, once that is the kernel's."""
         self.requires: set[str] = set()
         self.exports: list[str] = []
         self.bound: dict[str, dict[str, int]] = {}
@@ -120,15 +176,60 @@ class Member:
         self.events = {}
         self.ended: deque[int] = deque()
         """Events that it has not been resumed with."""
-        self.numbers = 0
         self.fetchable: bytes | None = None
         self.last: Call | None = None
         self.headers = Metadata()
 
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self.gate()
+
+    @property
+    def entered(self) -> bool:
+        return bool(self.control[SHUT] & ENTERED)
+
+    @entered.setter
+    def entered(self, entered: bool) -> None:
+        self.control[SHUT] = self.control[SHUT] & ~ENTERED | (ENTERED if entered else 0)
+
+    def gate(self) -> None:
+        """Edges may enter a guest that serves and that nothing waits for, else calls would overtake what came before."""
+        closed = self._state is not State.SERVING or self.waiting or self.ended
+        self.control[SHUT] = self.control[SHUT] & ~CLOSED | (CLOSED if closed else 0)
+
     def number(self) -> int:
         """The next number for a call or an event, unique in this instance."""
-        self.numbers += 1
-        return self.numbers
+        number = self.control[NUMBER]
+        while True:
+            number = number % 0x7FFFFFFF + 1
+            if number not in self.open and number not in self.events:
+                self.control[NUMBER] = number
+                return number
+
+    def opened(self, number: int, call: Call) -> None:
+        """It has been entered with a call, which is open until it ends."""
+        still_open = self.open
+        still_open[number] = call
+
+        def close(_: Call) -> None:
+            still_open.pop(number, None)
+
+        call.then(close)
+
+    def queue(self, call: Call) -> None:
+        """A call that it will be entered with in its turn."""
+        self.waiting.append(call)
+        self.gate()
+
+    def ring(self, number: int) -> None:
+        """An event that it will be resumed with in its turn."""
+        self.ended.append(number)
+        self.gate()
 
     def take(self, scope: Call | None) -> int | Call | None:
         """

@@ -3,7 +3,7 @@
 from shim.calls import Call, Metadata
 from shim.clock import MS
 from shim.kernel import Kernel
-from shim.member import Member
+from shim.member import FITTED, HEADED, ODD, Member
 from shim.messages import Code, Failure
 from shim.wire import field
 
@@ -12,7 +12,7 @@ def get(kernel: Kernel, member: Member, number: int, key: str) -> bytes:
     """The value of a key. Raises Failure: NOT_FOUND for an unknown call or no such value."""
     call = _call(member, number) if number else None
     work = call or member.current
-    last = None if number else member.last
+    last = None if number or member.control[FITTED] else member.last
     kind, _, name = key.partition(":")
     value: str | bytes | None = None
     match kind:
@@ -54,6 +54,7 @@ def _metadata(member: Member, number: int, kind: str) -> Metadata:
         call = _call(member, number)
         return call.reply_headers if kind == "header" else call.reply_trailers
     if kind == "header":
+        member.control[ODD] |= HEADED
         return member.headers
     raise Failure(Code.INVALID_ARGUMENT, "a request has no trailers")
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from shim import config
 from shim.abi import Abi
 from shim.clock import MS, VirtualClock
+from shim.guests.edges import Edges
 from shim.guests.engine import STACK, Engine
-from shim.guests.module import ModuleGuest, stub
+from shim.guests.module import ModuleGuest
 from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
@@ -86,7 +87,7 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
     kernel = Kernel(node, clock, logbook, Scheduler(clock, lambda timeout: None))
     member = Member(guest)
     engine = Engine(clock, fuel=False, memory=memory, cache=cache)
-    body = ModuleGuest(engine, stub(engine), member)
+    body = ModuleGuest(engine, Edges(engine, node.message), member)
     rate = Rate(clock)
     stdio = LoggedStdio(Lines(logbook, rate, guest.name, "stdout"), Lines(logbook, rate, guest.name, "stderr"))
     wasi = Wasi(kernel, member, body.memory, stdio, [guest.name, *guest.args], guest.env)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from shim.calls import Call
 from shim.clock import MS
+from shim.direct import Direct
 from shim.kernel import Kernel
-from shim.member import GRACE, Crash, Exit, Member, State
+from shim.member import ELSEWHERE, GRACE, ODD, Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError
 
 CRASHES = 5
@@ -33,6 +34,8 @@ class Runner:
         """Who is entered now, and until when (read by the health thread)."""
         kernel.step = self.step
         kernel.wake = self._wake
+        kernel.crash = self._crashed
+        self._direct = Direct(kernel)
 
     # --- the target of calls to a guest of this node -----------------------------------------------------------------
 
@@ -44,7 +47,7 @@ class Runner:
                 Code.RESOURCE_EXHAUSTED, f"{call.service}: {QUEUE} calls are waiting already".encode(), executed=False
             )
         else:
-            member.waiting.append(call)
+            member.queue(call)
             self._wake(member)
 
     def _unavailable(self, call: Call, member: Member) -> None:
@@ -64,6 +67,7 @@ class Runner:
             member = self._queue.popleft()
             member.queued = False
             done = self._turn(member, scope)
+            member.gate()
             if member.waiting or member.ended or member.state is State.CRASHED:
                 self._wake(member)
             if done:
@@ -88,13 +92,8 @@ class Runner:
         return False
 
     def _handle(self, member: Member, call: Call) -> None:
-        number, still_open = member.number(), member.open
-        still_open[number] = call
-
-        def close(_: Call) -> None:
-            still_open.pop(number, None)
-
-        call.then(close)
+        number = member.number()
+        member.opened(number, call)
         service, method = member.exports.index(call.service), member.bound[call.service][call.method]
         limit = call.deadline + GRACE
 
@@ -121,17 +120,11 @@ class Runner:
         member.within = work
         try:
             action()
-        except Crash as crash:
-            self._crashed(member, crash)
-        except Exit as end:
-            self._crashed(member, Crash(f"ended itself with exit code {end.code}"))
-        except NodeError as refused:
-            self._crashed(member, Crash(str(refused)))
-        except BaseException:  # the node is told to stop: a guest cut off in the middle is not entered again
-            member.state = State.ENDED
-            raise
+        except BaseException as ending:
+            self._direct.cut_off(member, ending)
         finally:
             member.entered, member.current, self.entry = False, None, outer
+            member.control[ODD] &= ~ELSEWHERE
 
     # --- crash and restart -------------------------------------------------------------------------------------------
 
@@ -201,7 +194,7 @@ class Runner:
         member.entered, member.limit, self.entry = True, limit, (member, limit)
         member.within = scope
         try:
-            serves = member.body.start(limit)
+            serves = self._main(member, limit)
         except Exit as end:
             return self._ended(member, end.code)
         except Crash as crash:
@@ -214,6 +207,12 @@ class Runner:
         member.state = State.SERVING
         self._wake(member)
         return 0
+
+    def _main(self, member: Member, limit: int) -> bool:
+        try:
+            return member.body.start(limit)
+        except BaseException as ending:
+            raise self._direct.cut_off_inside(member, ending) from None
 
     def _ended(self, member: Member, code: int) -> int:
         member.flush()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from shim.abi import I32, I64, MASK, Import, Memory, read, write
+from shim.direct import Direct
 from shim.kernel import Kernel
 from shim.member import Exit, Member
 from shim.messages import Failure
@@ -187,6 +188,7 @@ class Wasi:
                 events.append((user, SUCCESS if clock <= 2 else BADF, kind))
             else:
                 events.append((user, INVAL, kind))
+        Direct(self._kernel).settle(self._member)
         if not events and clocks:
             self._kernel.sleep(self._member, min(when for when, _ in clocks))
         now = self._kernel.clock.peek()

@@ -156,6 +156,29 @@ class Crossing:
         self._pending = ending
         return _trap_new(b"", 0) or 0
 
+    def guard(self, params: int, broken: Callable[[int, Sequence[int], BaseException], int]) -> object:
+        """
+        A callback for `native` that enters the function at the address which is its environment, with the same cells: so
+        many i32. Where that entry fails, `broken` gets that address, these and why, and gives the result, an i64, or raises
+        what is to go on upwards.
+        """
+        trap, context = ctypes.addressof(self._trap), self._context.value
+        call, said = _func_call, self._trap
+        unpack, pack = struct.Struct("=" + "i12x" * params).unpack_from, struct.Struct("=Q").pack_into
+
+        def guarded(function: int, _caller: int, address: int, count: int) -> int:
+            error = call(context, function, address, count, trap)
+            if not error and not said:
+                return 0
+            try:
+                place = self._places.get(address) or self._place(address)
+                pack(place, 0, broken(function, unpack(place), self.failed(error)))
+            except BaseException as ending:
+                return self._end(ending)
+            return 0
+
+        return _Callback(guarded)
+
     # --- into guests -------------------------------------------------------------------------------------------------
 
     def entry(self, function: wasmtime.Func, params: int, *, result: bool = False) -> Callable[..., int]:

@@ -43,8 +43,8 @@ def target() -> str:
     return f"{machine}-unknown-linux-gnu"
 
 
-def configuration(*, fuel: bool, triple: str) -> wasmtime.Config:
-    """All settings that compiled code depends on."""
+def configuration(*, fuel: bool, triple: str, strict: bool = False) -> wasmtime.Config:
+    """All settings that compiled code depends on; `strict`: what a guest may use, rather than the kernel's own modules."""
     config = wasmtime.Config()
     if sys.platform == "linux":
         config.target = triple
@@ -52,8 +52,8 @@ def configuration(*, fuel: bool, triple: str) -> wasmtime.Config:
     config.consume_fuel = fuel
     config.cranelift_nan_canonicalization = fuel
     config.wasm_relaxed_simd_deterministic = True
-    # No more than guests need; several memories would be a way around the limit of one.
-    config.wasm_multi_memory = False
+    # No more than guests need; several memories would be a way around the limit of one, and edges know two.
+    config.wasm_multi_memory = not strict
     config.wasm_memory64 = False
     config.wasm_threads = False
     grow_stack(config, STACK)
@@ -64,9 +64,15 @@ def compiled(module: bytes, name: str, *, fuel: bool = False, triple: str = "") 
     """A module's machine code, serialised. Raises NodeError, with the `name`, when it is no valid module."""
     engine = wasmtime.Engine(configuration(fuel=fuel, triple=triple or target()))
     try:
-        return bytes(wasmtime.Module(engine, module).serialize())
+        return bytes(_compiled(engine, module).serialize())
     except wasmtime.WasmtimeError as error:
         raise NodeError(f"{name}: {_on_one_line(error)}") from error
+
+
+def _compiled(engine: wasmtime.Engine, code: bytes) -> wasmtime.Module:
+    """Raises WasmtimeError: no module, or one that uses more than a guest may."""
+    wasmtime.Module.validate(wasmtime.Engine(configuration(fuel=False, triple=target(), strict=True)), code)
+    return wasmtime.Module(engine, code)
 
 
 def _on_one_line(error: Exception) -> str:
@@ -123,7 +129,7 @@ class Engine:
                     return wasmtime.Module.deserialize_file(self.engine, str(ours))
             elif kept is not None and os.path.lexists(kept):
                 self._say(f"compiling now: others can write to the cache, or to a folder above it: {kept.parent}")
-            module = wasmtime.Module(self.engine, code)
+            module = _compiled(self.engine, code)
             if kept is not None:
                 _keep(kept, bytes(module.serialize()))
         except OSError as error:
@@ -167,11 +173,15 @@ class Engine:
         """The entry is over."""
         outer, left = entered
         self._runs -= 1
-        # Whoever waited for this entry is not to pay for its lateness: it has the time to say so, too.
-        late = outer is not None and self._clock.peek() > outer - GRACE
-        self.arm(self._clock.peek() + GRACE if late else outer)
+        self._limit = outer
+        self.excuse()
         if self.burns_fuel:
             self.store.set_fuel(left)
+
+    def excuse(self) -> None:
+        """Whoever waited for a guest that was late has the time to say so."""
+        if self._limit is not None:
+            self._limit = max(self._limit, self._clock.peek() + GRACE)
 
     def arm(self, limit: int | None) -> None:
         """The limit of the entry that runs is this one from now on."""

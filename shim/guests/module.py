@@ -1,33 +1,23 @@
 """
-A guest that is a core WebAssembly module.
-
-Its `call` goes through a stub, an instance of a few lines per guest: a table with a slot for each handle. What stands in the
-slot decides what a call is, so a slot can be filled anew without the guest noticing.
+A guest that is a core WebAssembly module: its instance, its imports, its entries, and the edges in its slots.
 """
 
 import ctypes
 import traceback
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import wasmtime
 
 from shim.abi import I32, MASK, Abi, Import, Served
-from shim.guests.binding import Frame, Trapped
+from shim.guests.binding import Extern, Frame, Trapped
+from shim.guests.edges import CalleeEnd, CallerEnd, Edges
 from shim.guests.engine import Engine
-from shim.member import Crash, Member
+from shim.member import FIELDS, Crash, Edge, Member
 from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.wasi import Wasi
 
-STUB = """(module
- (type $call (func (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
- (import "kernel" "empty" (func $empty (type $call)))
- (table $slots (export "slots") 0 funcref)
- (func (export "call") (type $call)           ;; handle method req req_len resp resp_cap timeout_ms -> status<<32 | len
-  (if (i32.ge_u (local.get 0) (table.size $slots))
-   (then (return_call $empty (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5)
-    (local.get 6))))
-  (return_call_indirect $slots (type $call) (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)
-   (local.get 5) (local.get 6) (local.get 0))))"""
 PARIGOT, WASI = "parigot", "wasi_snapshot_preview1"
 ENTRIES: Mapping[str, tuple[list[str], list[str]]] = {
     "_start": ([], []),
@@ -81,12 +71,21 @@ class GuestMemory:
 class ModuleGuest:
     """The Body of a member (shim/member.py)."""
 
-    def __init__(self, engine: Engine, stub: wasmtime.Module, member: Member) -> None:
+    def __init__(self, engine: Engine, edges: Edges, member: Member) -> None:
         self._engine = engine
         self._store = engine.store
-        self._stub = stub
+        self._edges = edges
         self._member = member
         self.memory = GuestMemory(engine)
+        self._control = edges.allocate(4 * FIELDS)
+        self._links: dict[int, dict[int, int]] = {}
+        """Handle -> methods that the edge in its slot knows."""
+        self._rooms: dict[int, int] = {}
+        """Handle -> where in the control memory the numbers of its methods lie."""
+        self._callers: dict[tuple[str, int], ModuleGuest] = {}
+        """Whose slots hold edges to the present instance: name of the caller, and handle."""
+        member.control = edges.view(self._control, 4 * FIELDS)
+        member.reset()
 
     def equip(self, abi: Abi, wasi: Wasi) -> None:
         """
@@ -96,18 +95,16 @@ class ModuleGuest:
         """
         spec = self._member.spec
         self._module = self._engine.load(spec.wasm, spec.compiled)
-        stub = wasmtime.Instance(self._store, self._stub, [self._function(abi.empty())]).exports(self._store)
-        slots, call = stub["slots"], stub["call"]
-        assert isinstance(slots, wasmtime.Table), "see STUB"
-        assert isinstance(call, wasmtime.Func), "see STUB"
-        self._slots = slots
-        self._slot = self._function(abi.slot())
+        self._abi = abi
+        self._slot, self._finish = self._function(abi.slot()), self._function(abi.finish())
+        self._answer = self._function(abi.imports()["answer"])
+        call, answer = self._stub(self._function(abi.empty()))
         provided: Mapping[str, Mapping[str, Import]] = {
             PARIGOT: {**abi.imports(), "call": abi.slot()},
             WASI: wasi.imports(),
         }
         self._imports: list[wasmtime.Func] = []
-        made: dict[tuple[str, str], wasmtime.Func] = {(PARIGOT, "call"): call}
+        made: dict[tuple[str, str], wasmtime.Func] = {(PARIGOT, "call"): call, (PARIGOT, "answer"): answer}
         for wanted in self._module.imports:
             key = wanted.module, wanted.name or ""
             known = provided.get(key[0], {}).get(key[1])
@@ -118,6 +115,24 @@ class ModuleGuest:
                 made[key] = self._function(known)
             self._imports.append(made[key])
         self._check_exports()
+
+    def _stub(self, empty: wasmtime.Func) -> tuple[wasmtime.Func, wasmtime.Func]:
+        """The guest's `call` and `answer`, for all its instances."""
+        parts: Mapping[str, Extern] = {
+            "control": self._edges.control,
+            "self": self._edges.constant(self._control),
+            "empty": empty,
+            "answer": self._answer,
+        }
+        wanted = [parts[each.name or ""] for each in self._edges.stub.imports]
+        stub = self._engine.crossing.instance(self._edges.stub, wanted).exports(self._store)
+        slots, entries, call, answer = stub["slots"], stub["entries"], stub["call"], stub["answer"]
+        assert isinstance(slots, wasmtime.Table), "see STUB"
+        assert isinstance(entries, wasmtime.Table), "see STUB"
+        assert isinstance(call, wasmtime.Func), "see STUB"
+        assert isinstance(answer, wasmtime.Func), "see STUB"
+        self._slots, self._table = slots, entries
+        return call, answer
 
     def _check_exports(self) -> None:
         exports = {export.name: export.type for export in self._module.exports}
@@ -148,11 +163,56 @@ class ModuleGuest:
 
         return self._engine.crossing.function(wanted.params, wanted.results, charged)
 
+    # --- edges -------------------------------------------------------------------------------------------------------
+
+    def is_linked(self, handle: int, method: int) -> bool:
+        return method in self._links.get(handle, ())
+
+    def link(self, handle: int, edge: Edge, methods: Mapping[int, int]) -> None:
+        callee = edge.callee.body
+        if not isinstance(callee, ModuleGuest) or callee._callee_end is None:
+            return
+        if handle not in self._rooms:
+            self._rooms[handle] = self._edges.allocate(8 * len(edge.methods))
+        room = self._edges.view(self._rooms[handle], 8 * len(edge.methods))
+        for number, known in methods.items():
+            room[2 * number], room[2 * number + 1] = _signed(known), 1
+        if handle not in self._links:
+            way = self._edges.join(
+                self._caller_end, callee._callee_end, edge, self._rooms[handle], partial(self._broken, edge)
+            )
+            self._slots.set(self._store, handle, way)
+            callee._callers[self._member.name, handle] = self
+        self._links[handle] = dict(methods)
+
+    def _broken(self, edge: Edge, args: Sequence[int], ending: BaseException) -> int:
+        callee = edge.callee.body
+        assert isinstance(callee, ModuleGuest), "see link"
+        result = self._abi.broken(edge, args, callee._ended(ending))
+        self._engine.excuse()
+        return result
+
+    def _unlink(self) -> None:
+        """Before a fresh instance: what leads to the old one, and what knows its memory, goes by the kernel again."""
+        for handle in list(self._links):
+            self._by_kernel(handle)
+        for (_, handle), caller in self._callers.items():
+            caller._by_kernel(handle)
+        self._callers.clear()
+
+    def _by_kernel(self, handle: int) -> None:
+        methods = self._links.pop(handle, None)
+        if methods is not None:
+            self._slots.set(self._store, handle, self._slot)
+            room = self._edges.view(self._rooms[handle], 8 * (max(methods, default=-1) + 1))
+            room[:] = array("i", bytes(room.nbytes))
+
     # --- entries -----------------------------------------------------------------------------------------------------
 
     def start(self, limit: int | None) -> bool:
         entered = self._engine.enter(limit)
         try:
+            self._unlink()
             self.memory.use(None)
             exports = self._engine.crossing.instance(self._module, self._imports).exports(self._store)
             memory = exports["memory"]
@@ -160,6 +220,8 @@ class ModuleGuest:
             self.memory.use(memory)
             self._entries = {name: self._entry(name, exports.get(name)) for name in ENTRIES}
             self._alloc, self._handle = self._entries["parigot_alloc"], self._entries["parigot_handle"]
+            self._caller_end = CallerEnd(memory=memory, control=self._control, call=self._slot, finish=self._finish)
+            self._callee_end = self._answers(memory, exports.get("parigot_alloc"), exports.get("parigot_handle"))
             try:
                 self._entries["_start"]()
             except Served:
@@ -171,6 +233,18 @@ class ModuleGuest:
         finally:
             self._engine.leave(entered)
         return False
+
+    def _answers(self, memory: wasmtime.Memory, alloc: object, handle: object) -> CalleeEnd | None:
+        if not isinstance(alloc, wasmtime.Func) or not isinstance(handle, wasmtime.Func):
+            return None
+        return CalleeEnd(
+            memory=memory,
+            control=self._control,
+            alloc=alloc,
+            handle=handle,
+            answer=self._answer,
+            entries=self._table,
+        )
 
     def _entry(self, name: str, export: object) -> Callable[..., int]:
         if isinstance(export, wasmtime.Func):
@@ -249,10 +323,10 @@ def _above(frames: Sequence[Frame], outer: Sequence[Frame]) -> Sequence[Frame]:
     return frames
 
 
+def _signed(number: int) -> int:
+    """An i32 as it lies in memory."""
+    return (number & MASK ^ 1 << 31) - (1 << 31)
+
+
 def _signature(params: Iterable[str], results: Iterable[str]) -> str:
     return f"({', '.join(params)}) -> ({', '.join(results)})"
-
-
-def stub(engine: Engine) -> wasmtime.Module:
-    """The stub, compiled; one module serves all guests."""
-    return wasmtime.Module(engine.engine, STUB)

@@ -14,6 +14,7 @@ class GuestTarget:
     def __init__(self, runner: Runner, member: Member, methods: tuple[str, ...]) -> None:
         self._runner = runner
         self._member = member
+        self.guest: Member | None = member
         self.methods = methods
 
     def submit(self, call: Call) -> None:
@@ -29,6 +30,7 @@ class BuiltinTarget:
 
     def __init__(self, handlers: Mapping[str, Callable[[Call], bytes]]) -> None:
         self._handlers = handlers
+        self.guest: Member | None = None
         self.methods = tuple(sorted(handlers))
 
     def submit(self, call: Call) -> None:

@@ -17,6 +17,7 @@ from shim.calls import Call
 from shim.clock import MS, Clock
 from shim.logbook import Logbook
 from shim.loop import Loop, Stream
+from shim.member import Member
 from shim.messages import Code
 from shim.scheduler import Scheduler
 from shim.wire import field
@@ -245,6 +246,7 @@ class RemoteTarget:
         self._health = health
         self._service = service
         self.methods = methods
+        self.guest: Member | None = None
 
     def submit(self, call: Call) -> None:
         call.entered = True  # nobody here knows better; the reply says when it was not

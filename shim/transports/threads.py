@@ -12,7 +12,7 @@ from threading import Lock
 
 from shim.calls import Call, Ticket
 from shim.loop import Loop
-from shim.member import State
+from shim.member import Member, State
 from shim.messages import NOT_EXECUTED, Code
 from shim.scheduler import Scheduler
 
@@ -75,6 +75,7 @@ class ThreadTarget:
         self._here = here
         self._places = places
         self.methods = methods
+        self.guest: Member | None = None
 
     def submit(self, call: Call) -> None:
         call.ticket = Ticket()

@@ -1,0 +1,147 @@
+"""
+Calls that go by an edge, straight from guest to guest: the kernel hears of one only where there is something for it to do.
+
+Then the call becomes a call like any other (`settle`), with an id, a deadline and its place in the log: as soon as the callee
+asks the kernel for anything, answers with an error or later, or crashes.
+"""
+
+from collections.abc import Sequence
+
+from shim.calls import Call
+from shim.kernel import Kernel
+from shim.member import CURRENT, EDGE, ELSEWHERE, GRACE, METHOD, ODD, Crash, Edge, Member, State, crash_of
+from shim.messages import Code, Failure
+
+
+class Direct:
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def link(self, member: Member, handle: int, method: int) -> None:
+        """After a call by the kernel: the next one by this handle may go by an edge, where a guest of this thread answers."""
+        if self._kernel.clock.virtual or member.body.is_linked(handle, method):
+            return  # under a seed every call is the kernel's, since every one costs fuel and time
+        service = self._kernel.service(member, handle)
+        target = self._kernel.target(service)
+        callee = target.guest
+        if callee is None or callee.state is not State.SERVING:
+            return
+        edge = self._edge(member, callee, service, target.methods)
+        bound = callee.bound[service]
+        methods = {number: bound[target.methods[number]] for by, number in member.resolved if by == handle}
+        member.body.link(handle, edge, methods)
+
+    def _edge(self, member: Member, callee: Member, service: str, methods: tuple[str, ...]) -> Edge:
+        for known in callee.edges:
+            if known.caller is member and known.service == service:
+                return known
+        edge = Edge(
+            index=len(callee.edges) + 1,
+            caller=member,
+            callee=callee,
+            service=service,
+            number=callee.exports.index(service),
+            methods=methods,
+            fused=service in member.spec.fused,
+        )
+        callee.edges.append(edge)
+        return edge
+
+    def settle(self, member: Member) -> None:
+        """The call that an edge has entered the guest with, if there is one and it has not been answered, is the kernel's."""
+        control = member.control
+        number = control[CURRENT]
+        if not number:
+            return
+        edge = member.edges[control[EDGE] - 1]
+        self.settle(edge.caller)
+        call = self._kernel.adopt(edge.caller, edge.service, edge.methods[control[METHOD]])
+        control[CURRENT] = 0
+        member.direct = member.current = member.within = call
+        member.limit = call.deadline + GRACE
+        if edge.caller.limit is None:
+            member.body.limit(member.limit)
+        member.opened(number, call)
+
+    def finish(self, member: Member, handle: int, *, refused: bool) -> Call:
+        """
+        The guest's call by an edge, ended: the callee has been left, and either answered by the kernel or will answer later.
+
+        `refused`: it had no room for the request.
+        """
+        callee = self._kernel.target(self._kernel.service(member, handle)).guest
+        assert callee is not None, "an edge leads to a guest"
+        self.settle(callee)
+        call = self._leave(callee)
+        assert call is not None, "an edge that was answered by itself has nothing to finish"
+        if member.limit is None:
+            member.body.limit(None)
+        if refused:
+            call.fail(Failure(Code.RESOURCE_EXHAUSTED, f"{callee.name} has no room for the request", executed=False))
+        return self._kernel.await_end(member, call)
+
+    def _leave(self, callee: Member) -> Call | None:
+        call, callee.direct, callee.current = callee.direct, None, None
+        callee.control[EDGE] = 0
+        callee.control[ODD] &= ~ELSEWHERE
+        return call
+
+    # --- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def broken(self, edge: Edge, ending: BaseException) -> Call | None:
+        """
+        An entry by the edge has not come to its end: the callee has crashed, and all that it had called fused.
+
+        Returns the call, ended; None when it had been answered before. Raises what is not the callee's fault.
+        """
+        callee, caller = edge.callee, edge.caller
+        for each in (callee, *self._inside(callee)):
+            self.settle(each)
+        call = callee.direct
+        self.cut_off(callee, ending)
+        if caller.limit is None:
+            caller.body.limit(None)
+        return call and self._kernel.await_end(caller, call)
+
+    def cut_off(self, member: Member, ending: BaseException) -> None:
+        """An entry into the guest was cut off: it has crashed. Raises what is not a guest's fault."""
+        crash = crash_of(self.cut_off_inside(member, ending))
+        if crash is None:  # the node is told to stop: a guest cut off in the middle is not entered again
+            member.state = State.ENDED
+            raise ending
+        self._kernel.crash(member, crash)
+
+    def cut_off_inside(self, member: Member, ending: BaseException) -> BaseException:
+        """
+        With an entry into the guest those were cut off of all guests that it had called fused: innermost is whose fault it was.
+
+        Returns what the end of its entry means to the guest itself.
+        """
+        inside = self._inside(member)
+        if not inside:
+            return ending
+        crash = crash_of(ending)
+        for each in inside:
+            self.settle(each)
+        for each in reversed(inside):
+            if crash is None:
+                each.state = State.ENDED
+            else:
+                self._kernel.crash(each, crash if each is inside[-1] else _along(inside[-1]))
+        return _along(inside[-1]) if crash else ending
+
+    def _inside(self, member: Member) -> Sequence[Member]:
+        """Whom the guest had called fused when it was cut off, and whom that one, outermost first."""
+        entered = {
+            guest.edges[guest.control[EDGE] - 1].caller.name: guest
+            for guest in (target.guest for target in self._kernel.targets.values())
+            if guest is not None and guest.control[EDGE]
+        }
+        found: list[Member] = []
+        while (next_one := entered.get((found[-1] if found else member).name)) is not None:
+            found.append(next_one)
+        return found
+
+
+def _along(culprit: Member) -> Crash:
+    return Crash(f"cut off, for {culprit.name} crashed, which was called fused")
