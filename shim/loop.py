@@ -1,6 +1,7 @@
 """The node's sockets: one epoll, polled by whoever drives the scheduler; and streams that never block."""
 
 import contextlib
+import os
 import select
 import socket
 from collections import deque
@@ -23,22 +24,38 @@ class Loop:
         self._epoll = select.epoll()
         self._actions: dict[int, Callable[[int], None]] = {}
         self._posted: deque[Callable[[], None]] = deque()
-        self._wake_end, self._poll_end = socket.socketpair()
-        self._wake_end.setblocking(False)
-        self._poll_end.setblocking(False)
-        self.watch(self._poll_end, READ, self._woken)
+        self._waits = False
+        self._unseen = 0
+        """How often the sockets have not been looked at, for what was posted."""
+        self._bell = os.eventfd(0)
+        self.watch(self._bell, READ | select.EPOLLET, lambda _: None)  # an event for each ring, and nothing to read
 
     def poll(self, timeout: int | None) -> None:
         """Lets every socket that is ready have its say; waits at most `timeout` nanoseconds for the first, or an hour."""
+        self._waits = timeout != 0  # before the look at what is posted: who posts does both the other way round
+        if self._posted:
+            self._waits, looks = False, timeout == 0 or self._unseen >= MANY
+            self._unseen = 0 if looks else self._unseen + 1
+            self._do_posted()
+            if not looks:  # a system call lets other threads in: one for each call would cost more than the call
+                return
+            timeout = 0
         actions = self._actions
         ready = self._epoll.poll(HOUR if timeout is None else min(timeout / 1e9, HOUR), MANY)
+        self._waits = False
         if len(ready) == 1:
             ((descriptor, events),) = ready
             actions[descriptor](events)
-            return
-        for descriptor, events, action in [(descriptor, events, actions[descriptor]) for descriptor, events in ready]:
-            if actions.get(descriptor) is action:  # not closed by one before it
-                action(events)
+        else:
+            several = [(descriptor, events, actions[descriptor]) for descriptor, events in ready]
+            for descriptor, events, action in several:
+                if actions.get(descriptor) is action:  # not closed by one before it
+                    action(events)
+        self._do_posted()
+
+    def _do_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
 
     def watch(self, file: Any, events: int, action: Callable[[int], None]) -> None:
         """
@@ -60,14 +77,8 @@ class Loop:
     def post(self, action: Callable[[], None]) -> None:
         """Does `action` on the loop's thread, soon."""
         self._posted.append(action)
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._wake_end.send(b"\0")
-
-    def _woken(self, _: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._poll_end.recv(4096)
-        while self._posted:
-            self._posted.popleft()()
+        if self._waits:
+            os.eventfd_write(self._bell, 1)
 
 
 def wait_ready(loop: Loop, wait: Callable[[Callable[[], bool]], None], descriptor: int, *, write: bool) -> None:
