@@ -17,7 +17,6 @@ from typing import TypeVar
 from shim import config
 from shim.abi import Abi
 from shim.clock import MS, Clock
-from shim.direct import Direct
 from shim.guests.edges import Edges
 from shim.guests.engine import STACK, Engine
 from shim.guests.module import ModuleGuest
@@ -81,7 +80,6 @@ class Cell:
             cache=node.cache,
             say=lambda text: self.logbook.record(node.name, text),
         )
-        self._engine.overdue = Direct(self.kernel).overdue
         edges = Edges(self._engine, node.message)
         for member in self.members:
             guest = ModuleGuest(self._engine, edges, member)

@@ -110,8 +110,6 @@ class Engine:
         self._runs = 0
         self._awake = threading.Event()
         self._trip: Callable[..., int] | None = None
-        self.overdue: Callable[[], bool] = lambda: False
-        """Asked while an entry without a limit runs: whether it is to be ended all the same."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     # --- modules -----------------------------------------------------------------------------------------------------
@@ -212,11 +210,9 @@ class Engine:
 
     def _goes_on(self) -> bool:
         """Asked on the guest's own thread when the epoch has moved, so that no entry pays for one before it."""
-        if self.interruption is not None:
-            return False
-        if self._limit is None or self.burns_fuel:
-            return not self.overdue()
-        return self._clock.peek() < self._limit
+        return self.interruption is None and (
+            self.burns_fuel or self._limit is None or self._clock.peek() < self._limit
+        )
 
     def _watch(self) -> None:
         while True:

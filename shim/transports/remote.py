@@ -84,7 +84,7 @@ class Peer:
             connection.close()
             self._addresses = []  # the peer may have moved
         if self._addresses:
-            self._open(call)
+            self._open(call, self._addresses)
             return
         self._unaddressed.append(call)
         if len(self._unaddressed) == 1:
@@ -97,12 +97,12 @@ class Peer:
             if call.ended:
                 continue
             if addresses:
-                self._open(call)
+                self._open(call, addresses)  # those that were found: the failure of one before it forgets them
             else:
                 self.unavailable(call, why, executed=False)
 
-    def _open(self, call: Call) -> None:
-        family, address = self._addresses[0]
+    def _open(self, call: Call, addresses: Addresses) -> None:
+        family, address = addresses[0]
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
