@@ -16,6 +16,10 @@ Ask = Callable[[str], list[float]]
 """Obeys one command, and gives what it has measured. Raises Broken."""
 
 
+LOOKS = 8
+"""Tries until a count fits."""
+LEAP = 20.0
+"""A count grows by this factor at most: a first look may mislead."""
 LEFT_OUT = "left out of this run"
 """Why a series is missing that nobody asked for."""
 
@@ -32,14 +36,40 @@ class Contestant:
     open: Callable[[], AbstractContextManager[Ask]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """
+    How much a command asks for, the `{count}` in it: so much that its answer adds up to `aim` nanoseconds, or half of it, within
+    bounds. `batched`: each number of the answer is that of so many calls.
+    """
+
+    least: int
+    most: int
+    aim: float
+    batched: bool = False
+
+    def found(self, ask: Ask, command: str) -> int:
+        """The count, tried from the least on: which warms up what is to be measured, too."""
+        count = self.least
+        for _ in range(LOOKS):
+            spent = max(sum(ask(command.format(count=count))), 1)
+            if spent * 2 >= self.aim or count == self.most:
+                break
+            count = min(self.most, int(count * min(self.aim / spent, LEAP)))
+        return count
+
+
+ONCE = Amount(least=1, most=1, aim=0)
+
+
 @dataclass(frozen=True)
 class Probe:
-    """One series: what to ask of whom. Each number of the answer, divided by `per`, is a sample."""
+    """One series: what to ask of whom. Each number of the answer is a sample, of one call."""
 
     series: str
     contestant: str
     command: str
-    per: float = 1
+    amount: Amount = ONCE
     unit: Unit = "ns"
 
 
@@ -67,13 +97,19 @@ def run(group: Group, record: Record, say: Callable[[str], None]) -> None:
         for contestant in group.contestants:
             with _losing(group, contestant.name, record, say):
                 asks[contestant.name] = stack.enter_context(contestant.open())
+        counts: dict[str, int] = {}
+        for probe in group.probes:
+            if probe.contestant in asks and probe.amount is not ONCE:
+                with _losing(group, probe.contestant, record, say):
+                    counts[probe.series] = probe.amount.found(asks[probe.contestant], probe.command)
         for number in range(group.rounds):
             for probe in _turns(group.probes, number):
                 if probe.series in record.missing:
                     continue
                 with _losing(group, probe.contestant, record, say):
-                    answer = asks[probe.contestant](probe.command)
-                    samples = [value / probe.per for value in answer]
+                    count = counts.get(probe.series, 1)
+                    answer = asks[probe.contestant](probe.command.format(count=count))
+                    samples = [value / count for value in answer] if probe.amount.batched else answer
                     record.series.setdefault(probe.series, Series(probe.unit)).rounds.append(samples)
         say(f"{group.name}: {len(asks)} contestants, {group.rounds} rounds")
 

@@ -52,7 +52,7 @@ def test_what_was_measured_is_there_sample_by_sample(content: Mapping[str, Any])
     for name, one in series.items():
         assert one["unit"] == ("bytes" if name.endswith(("memory", ".wasm")) else "ns")
         assert all(sample > 0 for samples in one["rounds"] for sample in samples), name
-    assert [len(samples) for samples in series["front/monolith"]["rounds"]] == [80]
+    assert [len(samples) for samples in series["front/monolith"]["rounds"]] == [128]
     assert content["missing"]["remote/100/grpc-go"] == "left out of this run"
     assert content["about"]["quick"] is True
 
@@ -118,7 +118,8 @@ def test_contestants_take_turns_and_one_that_fails_is_out() -> None:
 
     def steady(command: str) -> list[float]:
         asked.append(command)
-        return [10.0, 30.0]
+        count = int(command[1:] or 1)
+        return [10.0 * count, 30.0 * count]
 
     def failing(_: str) -> list[float]:
         if asked.count("b") > 1:
@@ -129,7 +130,7 @@ def test_contestants_take_turns_and_one_that_fails_is_out() -> None:
         "group",
         [contestant("steady", steady), contestant("failing", failing)],
         [
-            runner.Probe("a", "steady", "a", per=10),
+            runner.Probe("a", "steady", "a{count}", runner.Amount(least=2, most=10, aim=320, batched=True)),
             runner.Probe("b", "steady", "b"),
             runner.Probe("c", "failing", "c"),
         ],
@@ -137,9 +138,9 @@ def test_contestants_take_turns_and_one_that_fails_is_out() -> None:
     )
     record = runner.Record({}, {}, {})
     runner.run(group, record, lambda _: None)
-    assert asked == ["a", "b", "b", "a", "a", "b"]
+    assert asked == ["a2", "a8", "b", "b", "a8", "a8", "b"]  # a first look, then turns
     assert record.series == {
-        "a": results.Series("ns", [[1.0, 3.0]] * 3),
+        "a": results.Series("ns", [[10.0, 30.0]] * 3),
         "b": results.Series("ns", [[10.0, 30.0]] * 3),
     }
     assert record.missing == {"c": "gone"}

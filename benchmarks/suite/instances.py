@@ -37,11 +37,10 @@ def burning(workshop: Workshop, instances: int) -> Iterator[Ask]:
 
 
 def group(workshop: Workshop, scale: Scale) -> Group:
-    per = scale.few(24, least=CALLERS)
-    command = f"open Burn 0 {CALLERS} {per} 2"
+    command = f"open Burn 0 {CALLERS} {{count}} 2"
     return Group(
         "instances",
         [Contestant(f"{count}", partial(burning, workshop, count)) for count in (1, 2)],
-        [Probe(f"instances/{count}", f"{count}", command, per) for count in (1, 2)],
+        [Probe(f"instances/{count}", f"{count}", command, scale.batches(600, least=CALLERS)) for count in (1, 2)],
         scale.rounds,
     )

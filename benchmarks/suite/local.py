@@ -12,6 +12,8 @@ from benchmarks.workshop import Workshop
 
 SERVICE = "bench.v1.Echo"
 SIZES = (0, 100, 4096, 1 << 20)
+BATCHES = 10
+"""Samples of a round: a call takes too little time to be one by itself."""
 
 
 def pair(workshop: Workshop, language: str, *, fused: bool = False) -> Node:
@@ -46,27 +48,19 @@ def together(workshop: Workshop, language: str, fused: bool) -> Iterator[Ask]:
 
 def bare(workshop: Workshop, scale: Scale) -> Group:
     """Echoes of bare bytes."""
-    # Calls of a batch: some milliseconds of each, so that the reading of the clock does not count.
-    fast = {0: 20_000, 100: 20_000, 4096: 10_000, 1 << 20: 50}
-    hosted = {0: 2_000, 100: 2_000, 4096: 1_000, 1 << 20: 20}
-    probes = []
-    for size in SIZES:
-        for name, table in (
-            ("fused-c", fast),
-            ("guarded-c", hosted),
-            ("fused-go", fast),
-            ("guarded-go", hosted),
-            ("component", fast),
-            ("host", hosted),
-        ):
-            probes.append(_echo(f"local/{size}/{name}", name, size, scale.few(table[size]), scale.few(10, least=2)))
+    ours = ("fused-c", "guarded-c", "fused-go", "guarded-go")
+    amount = scale.batches(80)
+    probes = [
+        Probe(f"local/{size}/{name}", name, f"calls Echo {size} {{count}} {BATCHES}", amount)
+        for size in SIZES
+        for name in (*ours, "component", "host")
+    ]
     probes += [
-        _echo("local/plain", "plain", 0, scale.few(200_000), scale.few(10, least=2)),
-        _echo("local/100/public", "public", 100, scale.few(100), 2),
-        _echo(f"local/{1 << 20}/two-copies", "memory", 1 << 20, scale.few(50), scale.few(10, least=2)),
-        _echo("local/100/grpcio", "grpcio", 100, 1, scale.few(200, least=2)),
-        _clock("guarded-c", scale.few(2_000)),
-        _clock("guarded-go", scale.few(2_000)),
+        Probe("local/plain", "plain", f"calls Echo 0 {{count}} {BATCHES}", scale.batches(80, most=10_000_000)),
+        Probe("local/100/public", "public", f"calls Echo 100 {{count}} {BATCHES}", amount),
+        Probe(f"local/{SIZES[-1]}/two-copies", "memory", f"calls Echo {SIZES[-1]} {{count}} {BATCHES}", amount),
+        Probe("local/100/grpcio", "grpcio", "calls Echo 100 1 {count}", scale.singles(100)),
+        *(Probe(f"clock/{name}", name, f"clock {{count}} {BATCHES}", scale.batches(20)) for name in ours[1::2]),
     ]
     contestants = [
         *(
@@ -83,11 +77,8 @@ def bare(workshop: Workshop, scale: Scale) -> Group:
 
 def typed(workshop: Workshop, scale: Scale) -> Group:
     """Echoes of a message, written and read at both ends."""
-    table = {"fused-c": 5_000, "fused-go": 2_000, "guarded-c": 1_000, "guarded-go": 1_000, "grpc-go": 100}
-    probes = [
-        Probe(f"typed/{name}", name, f"calls Typed 0 {scale.few(per)} {scale.few(10, least=2)}", scale.few(per))
-        for name, per in table.items()
-    ]
+    names = ("fused-c", "fused-go", "guarded-c", "guarded-go", "grpc-go")
+    probes = [Probe(f"typed/{name}", name, f"calls Typed 0 {{count}} {BATCHES}", scale.batches(100)) for name in names]
     contestants = [
         Contestant(f"{how}-{language}", partial(together, workshop, language, how == "fused"))
         for language in ("c", "go")
@@ -96,11 +87,3 @@ def typed(workshop: Workshop, scale: Scale) -> Group:
     return Group(
         "typed", [*contestants, Contestant("grpc-go", partial(grpc_go, workshop, SHARED))], probes, scale.rounds
     )
-
-
-def _echo(series: str, contestant: str, size: int, per: int, batches: int) -> Probe:
-    return Probe(series, contestant, f"calls Echo {size} {per} {batches}", per)
-
-
-def _clock(contestant: str, per: int) -> Probe:
-    return Probe(f"clock/{contestant}", contestant, f"clock {per} 3", per)

@@ -6,12 +6,13 @@ from functools import partial
 
 from benchmarks.nodes import METHODS, Guest, Node, driving, free_ports, serving
 from benchmarks.runner import Ask, Contestant, Group, Probe
-from benchmarks.suite.local import SERVICE, SIZES
+from benchmarks.suite.local import BATCHES, SERVICE, SIZES
 from benchmarks.suite.rivals import APART, SHARED, Placement, grpc_go, in_python
 from benchmarks.suite.scale import Scale
 from benchmarks.workshop import Workshop
 
 CALLERS = (1, 8, 64)
+NAMES = ("tcp", "c", "go", "grpc-go", "grpcio")
 
 
 @contextlib.contextmanager
@@ -55,26 +56,22 @@ def contestants(workshop: Workshop, cpu: Placement) -> list[Contestant]:
 
 def latency(workshop: Workshop, scale: Scale) -> Group:
     """One call after the other: each is a sample, the reading of a clock included."""
-    counts = {0: 300, 100: 400, 4096: 300, 1 << 20: 20}
     probes = [
-        Probe(f"remote/{size}/{name}", name, f"calls Echo {size} 1 {scale.few(counts[size], least=5)}")
+        Probe(f"remote/{size}/{name}", name, f"calls Echo {size} 1 {{count}}", scale.singles(150))
         for size in SIZES
-        for name in ("tcp", "c", "go", "grpc-go", "grpcio")
+        for name in NAMES
     ]
-    probes.append(Probe("clock/remote", "c", f"clock {scale.few(500)} 3", scale.few(500)))
+    probes.append(Probe("clock/remote", "c", f"clock {{count}} {BATCHES}", scale.batches(20)))
     return Group("remote", contestants(workshop, SHARED), probes, scale.rounds)
 
 
 def throughput(workshop: Workshop, scale: Scale) -> Group:
     """Each side has a processor of its own."""
-    # Calls of a batch: about a tenth of a second of them.
-    per = {"tcp": 3_000, "c": 2_000, "go": 1_500, "grpc-go": 2_000, "grpcio": 300}
-    probes = [
-        Probe(f"apart/100/{name}", name, f"calls Echo 100 1 {scale.few(400, least=5)}")
-        for name in ("tcp", "c", "go", "grpc-go", "grpcio")
+    probes = [Probe(f"apart/100/{name}", name, "calls Echo 100 1 {count}", scale.singles(150)) for name in NAMES]
+    probes += [
+        Probe(f"throughput/{callers}/{name}", name, f"open Echo 100 {callers} {{count}} 2", amount)
+        for callers in CALLERS
+        for amount in [scale.batches(300, least=2 * callers)]
+        for name in NAMES
     ]
-    for callers in CALLERS:
-        for name, calls in per.items():
-            count = max(scale.few(calls), callers)
-            probes.append(Probe(f"throughput/{callers}/{name}", name, f"open Echo 100 {callers} {count} 2", count))
     return Group("throughput", contestants(workshop, APART), probes, scale.rounds)

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from benchmarks.runner import Amount
+
+MS = 1e6
+
 
 @dataclass(frozen=True)
 class Scale:
-    """`quick`: one round of a hundredth."""
+    """`quick`: one round of the least."""
 
     quick: bool = False
 
@@ -13,6 +17,10 @@ class Scale:
     def rounds(self) -> int:
         return 1 if self.quick else 5
 
-    def few(self, count: int, *, least: int = 1) -> int:
-        """So many, or a hundredth of it."""
-        return max(least, count // 100) if self.quick else count
+    def batches(self, ms: float, *, least: int = 2, most: int = 1_000_000) -> Amount:
+        """Calls whose time is taken together, a command's worth of so many milliseconds."""
+        return Amount(least=least, most=most, aim=0 if self.quick else ms * MS, batched=True)
+
+    def singles(self, ms: float, *, least: int = 5, most: int = 400) -> Amount:
+        """Calls of which each is a sample, so many milliseconds of them."""
+        return Amount(least=least, most=most, aim=0 if self.quick else ms * MS)

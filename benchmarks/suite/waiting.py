@@ -56,12 +56,12 @@ def callers(port: int) -> Iterator[Ask]:
 
 def front(workshop: Workshop, scale: Scale) -> Group:
     """64 callers of a service that asks one that takes 10 ms."""
-    command = f"load Front {CALLERS} {scale.few(8_000, least=CALLERS)}"
+    amount = scale.singles(1_200 * CALLERS, least=2 * CALLERS, most=20_000)  # they wait at the same time
     ways = {"monolith": monolith, "split": split}
     return Group(
         "front",
         [Contestant(name, partial(way, workshop)) for name, way in ways.items()],
-        [Probe(f"front/{name}", name, command) for name in ways],
+        [Probe(f"front/{name}", name, f"load Front {CALLERS} {{count}}", amount) for name in ways],
         min(scale.rounds, 3),
     )
 
@@ -90,5 +90,5 @@ def fanning(workshop: Workshop) -> Iterator[Ask]:
 
 def fan_out(workshop: Workshop, scale: Scale) -> Group:
     """One call of a service that asks six remote ones of 5 ms each, all at once."""
-    probe = Probe(f"fan/{FAN}", "fan", f"calls Fan 0 1 {scale.few(100, least=3)}")
+    probe = Probe(f"fan/{FAN}", "fan", "calls Fan 0 1 {count}", scale.singles(1_000))
     return Group("fan", [Contestant("fan", partial(fanning, workshop))], [probe], scale.rounds)
