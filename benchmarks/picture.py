@@ -55,7 +55,7 @@ def draw(results: Results) -> str:
     for power in range(low, high + 1):
         at = x(10.0**power)
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{height - 30}" stroke="{GRID}"/>')
-        parts.append(_text(at, height - 12, time(10.0**power), anchor="middle", size=11))
+        parts.append(_text(at, height - 12, _round(10.0**power), anchor="middle", size=11))
     for number, bar in enumerate(BARS):
         figure = _figure(results, bar.series)
         parts += _bar(bar, figure, TOP + number * (BAR + GAP) + GAP / 2, x)
@@ -82,6 +82,12 @@ def _figure(results: Results, series: str) -> Figure | None:
         return Figure.of(results[series].medians())
     except NotMeasured:
         return None
+
+
+def _round(nanoseconds: float) -> str:
+    """A power of ten, as it is said: 10 µs."""
+    number, unit = time(nanoseconds).split()
+    return f"{float(number):.0f} {unit}"
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 13, weight: str = "normal") -> str:

@@ -11,11 +11,20 @@ from benchmarks.picture import draw
 from benchmarks.results import Results, load, to_json
 from benchmarks.runner import LEFT_OUT
 from benchmarks.speaker import ROOT
-from benchmarks.tables import Table, goals, left_out, tables
+from benchmarks.tables import Table, left_out, tables
 
 SHOWN = 12
 """Names of series that a terminal shows in one line."""
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+HEADING = """# What calls cost
+
+Written by `python -m benchmarks readme` from the samples in [benchmarks.json](benchmarks.json); `python -m benchmarks recompute
+docs/benchmarks.json` computes all of it again. A figure is the median of the medians of all rounds, in which those who are
+compared took turns; beside it, where there is room, the least and the greatest of the rounds. Times are round trips.
+
+![A 100-byte echo, every way](benchmarks.svg)
+"""
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->\n", "<!-- end of benchmarks -->\n"
 
 
@@ -86,7 +95,7 @@ def markdown(table: Table) -> str:
 
 
 def into_readme(path: Path) -> None:
-    """The README's section is of this run, and its samples and picture lie in docs/. Raises ValueError: that cannot be."""
+    """The README and docs/ have the figures of this run from now on. Raises ValueError: that cannot be."""
     results = load(path)
     if results.about["quick"] or LEFT_OUT in left_out(results):
         raise ValueError("the README wants a whole run: make bench")
@@ -94,18 +103,26 @@ def into_readme(path: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{README} lacks the lines {BEGIN.strip()} and {END.strip()}")
-    shutil.copy(path, ROOT / "docs" / "benchmarks.json")
-    (ROOT / "docs" / "benchmarks.svg").write_text(draw(results))
+    shutil.copy(path, DOCS / "benchmarks.json")
+    (DOCS / "benchmarks.svg").write_text(draw(results))
+    (DOCS / "benchmarks.md").write_text(page(results))
     README.write_text(before + begin + section(results) + end + after)
 
 
 def section(results: Results) -> str:
+    """For the README: the goals, and where and how the figures came about."""
+    missing = [f"Not measured: {why}: {_listed(series)}." for why, series in left_out(results).items()]
+    links = "![A 100-byte echo, every way](docs/benchmarks.svg)\n\n[All tables](docs/benchmarks.md), and where they come from:"
+    return "\n".join(["", markdown(tables(results)[0]), links, *described(results), *missing, ""])
+
+
+def page(results: Results) -> str:
+    """For docs/: all tables."""
     first, *others = tables(results)
-    assert first.title == goals([]).title, "goals come first"
-    parts = [markdown(first), "![A 100-byte echo, every way](docs/benchmarks.svg)\n"]
+    parts = [HEADING, *(f"{line}\n" for line in described(results)), markdown(first)]
     parts += [f"**{table.title}**\n\n{markdown(table)}" for table in others]
-    parts += [f"Not measured: {_listed(series)}: {why}.\n" for why, series in left_out(results).items()]
-    return "\n" + "\n".join([*parts, *(f"{line}\n" for line in described(results))])
+    parts += [f"Not measured: {why}: {_listed(series)}.\n" for why, series in left_out(results).items()]
+    return "\n".join(parts)
 
 
 def _listed(names: Sequence[str]) -> str:

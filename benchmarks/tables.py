@@ -76,12 +76,14 @@ def _local(results: Results) -> Table:
         (label, *(_beside(results, f"local/{size}/{name}", f"local/{size}/component") for size in SIZES))
         for name, label in LOCAL.items()
     ]
-    plain = _cell(lambda: time(Figure.of(results["local/plain"].medians()).value))
+    plain = _time(results, "local/plain")
     public = _beside(results, "local/100/public", "local/100/component")
     copies = _beside(results, f"local/{LARGE}/two-copies", f"local/{LARGE}/component")
     rows += [
         ("the limit: a plain wasm → wasm call, two copies", plain, NOTHING, NOTHING, copies),
         ("bare Python host function, public API", NOTHING, public, NOTHING, NOTHING),
+        ("a reading of the clock: C", _time(results, "clock/guarded-c"), NOTHING, NOTHING, NOTHING),
+        ("a reading of the clock: Go", _time(results, "clock/guarded-go"), NOTHING, NOTHING, NOTHING),
     ]
     return Table("Echo in one process: × composed components, and the time", ("", *SIZES.values()), rows)
 
@@ -189,6 +191,10 @@ def time(nanoseconds: float) -> str:
 def _rounded(value: float) -> str:
     """To three digits, or to the unit."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _time(results: Results, series: str) -> str:
+    return _cell(lambda: time(Figure.of(results[series].medians()).value))
 
 
 def _spread(results: Results, series: str) -> str:

@@ -138,7 +138,7 @@ def test_contestants_take_turns_and_one_that_fails_is_out() -> None:
     )
     record = runner.Record({}, {}, {})
     runner.run(group, record, lambda _: None)
-    assert asked == ["a2", "a8", "b", "b", "a8", "a8", "b"]  # a first look, then turns
+    assert asked == ["a2", "a8", "a8", "b", "b", "a8", "a8", "b"]  # a first look, then turns
     assert record.series == {
         "a": results.Series("ns", [[10.0, 30.0]] * 3),
         "b": results.Series("ns", [[10.0, 30.0]] * 3),
