@@ -1,6 +1,5 @@
 """One call from outside, by the Connect protocol in JSON over HTTP/1.1: https://connectrpc.com/docs/protocol."""
 
-import http.client
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +66,8 @@ def call(where: Target, data: str, headers: Sequence[str], timeout_ms: int) -> s
         "Connect-Timeout-Ms": str(timeout_ms),
         **_headers(headers),
     }
+    import http.client  # noqa: PLC0415 - it takes long to load, and other commands do without
+
     split = urlsplit(where.url)
     maker = http.client.HTTPSConnection if split.scheme == "https" else http.client.HTTPConnection
     try:

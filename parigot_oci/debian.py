@@ -7,7 +7,6 @@ Formats: sources.list(5); the repository format at wiki.debian.org/DebianReposit
 """
 
 import base64
-import http.client
 import io
 import lzma
 import platform
@@ -16,8 +15,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,6 +232,10 @@ def fetch(url: str) -> bytes:
     """
     What an address holds. BaseError when it does not answer within the limit; FileNotFoundError when it is not there.
     """
+    import http.client  # noqa: PLC0415 - these take long to load, and what is cached does without
+    import urllib.error  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
             return bytes(answer.read())

@@ -8,12 +8,16 @@ and other random numbers: a guest whose declarations depend on them has no graph
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
-from parigot_oci.errors import GuestError, Problem
+from parigot_oci.errors import GuestError, ParigotError, Problem
 from parigot_oci.model import App, Declaration, Guest
 from parigot_oci.process import Finished, OutOfTimeError, run
 from parigot_oci.records import parse
@@ -27,6 +31,12 @@ FORMAT = 1
 SEEDS = (1, 2)
 COMPILING = 120
 """Seconds beside the guest's own start-up time: for the shim to compile it."""
+
+TOGETHER = 16
+"""Guests that one process is asked about, one after the other."""
+
+PATIENCE = 2_000
+"""Milliseconds that one of them may take: who needs longer is asked alone."""
 
 MEMORY = 4 << 30
 """Bytes beside the guest's own memory: for the shim, and its compiler."""
@@ -42,7 +52,7 @@ def probe(guest: Guest, app: App) -> Declaration:
     module = read(guest.wasm)
     if problems := check(module):
         raise GuestError(*problems)
-    kept = state(app, "cache") / f"probe-{_key(module, guest)}.json"
+    kept = _kept(module, guest, app)
     known = _recall(kept)
     if known is not None:
         return known
@@ -52,13 +62,65 @@ def probe(guest: Guest, app: App) -> Declaration:
         what = f"{guest.kind} {guest.name} declares something else in each run: {differences}"
         hint = "What comes before launch may depend on args and env, not on a clock, random numbers or a map's order."
         raise GuestError(Problem(what=what, file=str(guest.wasm), hint=hint))
-    put(kept, json.dumps({"requires": first.requires, "exports": first.exports}).encode())
+    _keep(kept, first)
     return first
 
 
-def _key(module: Module, guest: Guest) -> str:
+def ahead(guests: Sequence[Guest], app: App) -> None:
+    """
+    Ask many guests, several in one process and several processes at a time, so that `probe` remembers their answers.
+
+    Says nothing and raises nothing: who does not answer at once is asked by `probe`, which tells why.
+    """
+    asked = {kept: guest for guest in guests if (kept := _unasked(guest, app))}
+    if len(asked) < 2:
+        return
+    at_once = os.cpu_count() or 1
+    count = max(min(at_once, len(asked)), -(-len(asked) // TOGETHER))
+    jobs = list(asked.items())
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            list(pool.map(lambda at: _ask_together(jobs[at::count], app), range(count)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _unasked(guest: Guest, app: App) -> Path | None:
+    """Where the guest's answer will be kept; None where it is there, or where there is nobody to ask."""
+    try:
+        module = read(guest.wasm)
+    except ParigotError:
+        return None
+    kept = _kept(module, guest, app)
+    return None if check(module) or _recall(kept) else kept
+
+
+def _ask_together(asked: Sequence[tuple[Path, Guest]], app: App) -> None:
+    jobs = [
+        {"name": guest.name, "wasm": str(guest.wasm), "args": guest.args, "env": dict(guest.env)} for _, guest in asked
+    ]
+    with NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file, suppress(OutOfTimeError):
+        json.dump(jobs, file)
+        file.flush()
+        startup = min(app.timeouts.startup, PATIENCE)
+        seconds = startup / 1000 * len(SEEDS) * len(jobs) + COMPILING
+        words = ["--guests", file.name]
+        finished = run(_shim(words, app, startup), cwd=app.root, env=_env(), seconds=seconds, memory=_memory(app))
+        for (kept, _), line in zip(asked, finished.output.splitlines(), strict=False):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):  # an error, or half a line: asked again
+                first, second = map(_declaration, json.loads(line)["runs"])
+                if first == second:
+                    _keep(kept, first)
+
+
+def _kept(module: Module, guest: Guest, app: App) -> Path:
     asked = [FORMAT, module.digest, guest.name, guest.args, list(guest.env.items())]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+    return state(app, "cache") / f"probe-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]}.json"
+
+
+def _keep(kept: Path, said: Declaration) -> None:
+    put(kept, json.dumps({"requires": said.requires, "exports": said.exports}).encode())
 
 
 def _recall(kept: Path) -> Declaration | None:
@@ -75,10 +137,11 @@ def _declaration(said: Any) -> Declaration:
 
 def _ask(guest: Guest, app: App) -> tuple[Declaration, Declaration]:
     seconds = app.timeouts.startup / 1000 * len(SEEDS) + COMPILING
-    env = {"PYTHONPATH": str(folder("shim").parent), "PYTHONUTF8": "1"}
+    env = [word for key, value in guest.env.items() for word in ("--env", f"{key}={value}")]
+    words = [str(guest.wasm), "--name", guest.name, *env, "--", *guest.args]
     try:
-        memory = app.limits.memory * len(SEEDS) + MEMORY
-        finished = run(_command(guest, app), cwd=app.root, env=env, seconds=seconds, memory=memory)
+        command = _shim(words, app, app.timeouts.startup)
+        finished = run(command, cwd=app.root, env=_env(), seconds=seconds, memory=_memory(app))
     except OutOfTimeError as late:
         raise _failed(guest, f"asking it is {late}", late.errors) from None
     if finished.code != 0:
@@ -90,13 +153,20 @@ def _ask(guest: Guest, app: App) -> tuple[Declaration, Declaration]:
         raise _failed(guest, "the shim's answer makes no sense", finished.output + finished.errors) from None
 
 
-def _command(guest: Guest, app: App) -> list[str]:
-    env = [word for key, value in guest.env.items() for word in ("--env", f"{key}={value}")]
+def _shim(words: Sequence[str], app: App, startup: int) -> list[str]:
     return [
-        *(sys.executable, "-P", "-m", "shim", "probe", str(guest.wasm)),
-        *("--name", guest.name, "--startup-ms", str(app.timeouts.startup), "--memory", str(app.limits.memory)),
-        *("--cache", str(state(app, "cache")), *(f"--seed={seed}" for seed in SEEDS), *env, "--", *guest.args),
+        *(sys.executable, "-P", "-m", "shim", "probe", "--startup-ms", str(startup)),
+        *("--memory", str(app.limits.memory), "--cache", str(state(app, "cache"))),
+        *(*(f"--seed={seed}" for seed in SEEDS), *words),
     ]
+
+
+def _env() -> dict[str, str]:
+    return {"PYTHONPATH": str(folder("shim").parent), "PYTHONUTF8": "1"}
+
+
+def _memory(app: App) -> int:
+    return app.limits.memory * len(SEEDS) + MEMORY
 
 
 def _refused(guest: Guest, finished: Finished) -> GuestError:

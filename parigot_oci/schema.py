@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-from jsonschema import Draft202012Validator, ValidationError
+from typing import TYPE_CHECKING, Any, cast
 
 from parigot_oci.yamlfile import Step
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 KINDS = {
     "object": "a mapping (key: value)",
@@ -38,11 +39,13 @@ def load(folder: Path) -> dict[str, Any]:
 
 def complaints(schema: Mapping[str, Any], value: object) -> list[Complaint]:
     """All that is wrong with `value`, in no particular order, each said once."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - it takes a tenth of a second, and --help needs none
+
     errors: Iterable[ValidationError] = Draft202012Validator(schema).iter_errors(value)
     return list(dict.fromkeys(complaint for error in errors for complaint in _say(error)))
 
 
-def _say(error: ValidationError) -> Iterator[Complaint]:
+def _say(error: "ValidationError") -> Iterator[Complaint]:
     path: tuple[Step, ...] = tuple(error.absolute_path)
     if "propertyNames" in error.absolute_schema_path:
         yield Complaint(path=(*path, str(error.instance)), what=f"{error.instance!r} is not {_wanted(error)}")
@@ -73,7 +76,7 @@ def _say(error: ValidationError) -> Iterator[Complaint]:
             yield Complaint(path=path, what=what, hint=hint)
 
 
-def _unknown_keys(error: ValidationError, path: tuple[Step, ...]) -> Iterator[Complaint]:
+def _unknown_keys(error: "ValidationError", path: tuple[Step, ...]) -> Iterator[Complaint]:
     schema: Any = error.schema
     known = list(schema["properties"])
     for key in cast(Mapping[str, Any], error.instance):
@@ -83,7 +86,7 @@ def _unknown_keys(error: ValidationError, path: tuple[Step, ...]) -> Iterator[Co
             yield Complaint(path=(*path, key), what=f"unknown key {key!r} in {_name(path)}", hint=hint)
 
 
-def _wanted(error: ValidationError) -> str:
+def _wanted(error: "ValidationError") -> str:
     """The schema's own words where a part of it has a title, else its types or values."""
     schema: Any = error.schema
     wanted: Any = error.validator_value

@@ -5,8 +5,10 @@ The lock says how far the closure reaches; each guest in it is then asked (`decl
 closure is followed again. Only a service that nobody known exports makes us ask further, in manifest order.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from parigot_oci import lock as locks
 from parigot_oci.errors import LockError, ParigotError, Problem
@@ -14,7 +16,10 @@ from parigot_oci.graph import reach, resolve
 from parigot_oci.lock import Lock
 from parigot_oci.model import App, Declaration, Graph, Guest
 
+Result = TypeVar("Result")
 Declare = Callable[[Guest], Declaration]
+AHEAD = 8
+"""Of those who may export what is missing, so many are asked ahead at first; then as many as were asked already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,16 @@ class _Asked:
 
     fresh: dict[str, Declaration] = field(default_factory=dict)
     failed: dict[str, ParigotError] = field(default_factory=dict)
+    ahead: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """How guests are made and asked."""
+
+    build: Callable[[Guest], None]
+    ahead: Callable[[Sequence[Guest]], None]
+    declare: Declare
 
 
 def settle(
@@ -42,18 +57,24 @@ def settle(
     old: Lock,
     *,
     declare: Declare,
+    build: Callable[[Guest], None] = lambda _guest: None,
+    ahead: Callable[[Sequence[Guest]], None] = lambda _guests: None,
     hashed: Callable[[str, str], str] = lambda _service, _method: "",
     locked: bool = False,
 ) -> Settled:
     """
-    Raises what `declare` raises for guests that are needed (all at once), GraphError, and with `locked` LockError when
-    the guests are not what `old` says. Writes nothing.
+    `build` makes a guest; `ahead` is told of guests that `declare` will probably be asked for: those that are needed, once
+    they are built, and some that may export what is missing, as they are.
+
+    Raises what `build` and `declare` raise for guests that are needed (all at once), GraphError, and with `locked` LockError
+    when the guests are not what `old` says. Writes nothing.
     """
+    asking = _Asking(build=build, ahead=ahead, declare=declare)
     start = tuple(start or app.start)
     known = {name: said.declaration for name, said in old.guests.items() if name in app.guests}
     asked = _Asked()
     if not set(start) - set(app.guests):
-        _ask_all_needed(app, start, known, asked, declare, search=not locked)
+        _ask_all_needed(app, start, known, asked, asking, search=not locked)
     new = _updated(app, old, asked, hashed)
     diff = tuple(locks.diff(old, new))
     if locked and diff:
@@ -66,33 +87,48 @@ def settle(
 
 
 def _ask_all_needed(
-    app: App, start: Sequence[str], known: Mapping[str, Declaration], asked: _Asked, declare: Declare, *, search: bool
+    app: App, start: Sequence[str], known: Mapping[str, Declaration], asked: _Asked, asking: _Asking, *, search: bool
 ) -> None:
     """Each turn asks somebody new, so it ends."""
     while True:
         found = reach(app, start, {**known, **asked.fresh})
         if needed := [name for name in found.paths if name not in asked.fresh]:
-            _ask(app, needed, asked, declare)
+            _ask(app, needed, asked, asking)
         elif found.unmet and search and (candidate := next(_candidates(app, known, asked), None)):
+            if candidate not in asked.ahead:
+                more = list(itertools.islice(_candidates(app, known, asked), max(AHEAD, len(asked.ahead))))
+                asking.ahead([app.guests[name] for name in more])
+                asked.ahead.update(more)
             try:
-                asked.fresh[candidate] = declare(app.guests[candidate])
+                asking.build(app.guests[candidate])
+                asked.fresh[candidate] = asking.declare(app.guests[candidate])
             except ParigotError as error:
                 asked.failed[candidate] = error
         else:
             return
 
 
-def _ask(app: App, names: Sequence[str], asked: _Asked, declare: Declare) -> None:
-    errors = []
+def _ask(app: App, names: Sequence[str], asked: _Asked, asking: _Asking) -> None:
+    errors = {name: asked.failed.pop(name) for name in names if name in asked.failed}
+    _try(asking.build, app, names, errors)
+    asking.ahead([app.guests[name] for name in names if name not in errors])
+    asked.fresh |= _try(asking.declare, app, names, errors)
+    if found := [errors[name] for name in names if name in errors]:
+        raise type(found[0])(*(problem for error in found for problem in error.problems)) from found[0]
+
+
+def _try(
+    step: Callable[[Guest], Result], app: App, names: Sequence[str], errors: dict[str, ParigotError]
+) -> dict[str, Result]:
+    """A step for each guest that has not failed yet; who fails now is added to `errors`."""
+    done = {}
     for name in names:
-        try:
-            if name in asked.failed:
-                raise asked.failed.pop(name)
-            asked.fresh[name] = declare(app.guests[name])
-        except ParigotError as error:
-            errors.append(error)
-    if errors:
-        raise type(errors[0])(*(problem for error in errors for problem in error.problems)) from errors[0]
+        if name not in errors:
+            try:
+                done[name] = step(app.guests[name])
+            except ParigotError as error:
+                errors[name] = error
+    return done
 
 
 def _candidates(app: App, known: Mapping[str, Declaration], asked: _Asked) -> Iterator[str]:

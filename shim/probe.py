@@ -4,6 +4,9 @@
 One line of JSON on stdout: {"runs": [{"requires": [...], "exports": {service: [methods]}}]}, a run for each `--seed`; or
 {"error": ..., "hint": ...} with exit 1. The guest has no files, no network, a virtual clock and random numbers from the seed;
 its output goes to stderr.
+
+`--guests FILE` in the place of a guest: many, one after the other, from a JSON list of {"name", "wasm", "args", "env"}; a line
+for each.
 """
 
 import argparse
@@ -11,7 +14,9 @@ import json
 import resource
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from shim import config
 from shim.abi import Abi
@@ -124,33 +129,31 @@ def main(args: list[str]) -> int:
     """The verb. Returns the exit code."""
     at = args.index("--") if "--" in args else len(args)
     parser = argparse.ArgumentParser(prog="python -m shim probe")
-    parser.add_argument("wasm", type=Path)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--kind", default="service", choices=["service", "program"])
+    parser.add_argument("wasm", nargs="?", default="")
+    parser.add_argument("--guests", type=Path)
+    parser.add_argument("--name", default="")
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--startup-ms", type=int, default=30_000)
     parser.add_argument("--memory", type=int, default=256 << 20)
     parser.add_argument("--cache", type=Path)
     said = parser.parse_args(args[:at])
-    guest = config.Guest(
-        name=said.name,
-        kind=said.kind,
-        wasm=said.wasm,
-        compiled=None,
-        args=tuple(args[at + 1 :]),
-        env=dict(pair.partition("=")[::2] for pair in said.env),
-        requires=frozenset(),
-        exports={},
-    )
-    outcome: dict[str, object] = {}
+    env = dict(pair.partition("=")[::2] for pair in said.env)
+    one = {"name": said.name, "wasm": said.wasm, "args": args[at + 1 :], "env": env}
+    guests = json.loads(said.guests.read_bytes()) if said.guests else [one]
+    outcomes: list[dict[str, object]] = []
 
     def work() -> None:
         limits = {"startup": said.startup_ms * MS, "memory": said.memory}
-        try:
-            outcome["runs"] = [probe(guest, seed=seed, cache=said.cache, **limits) for seed in said.seed or [1]]
-        except NodeError as error:
-            outcome.update(error=str(error), hint=error.hint if isinstance(error, NotLaunchedError) else "")
+        for each in guests:
+            outcome: dict[str, object] = {}
+            try:
+                guest = _guest(each)
+                outcome["runs"] = [probe(guest, seed=seed, cache=said.cache, **limits) for seed in said.seed or [1]]
+            except NodeError as error:
+                outcome.update(error=str(error), hint=error.hint if isinstance(error, NotLaunchedError) else "")
+            print(json.dumps(outcome), flush=True)
+            outcomes.append(outcome)
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -158,5 +161,17 @@ def main(args: list[str]) -> int:
     thread = threading.Thread(target=work, name="node")
     thread.start()
     thread.join()
-    print(json.dumps(outcome))
-    return 1 if "error" in outcome or not outcome else 0
+    return 1 if len(outcomes) < len(guests) or any("error" in outcome for outcome in outcomes) else 0
+
+
+def _guest(said: Mapping[str, Any]) -> config.Guest:
+    return config.Guest(
+        name=said["name"],
+        kind="service",
+        wasm=Path(said["wasm"]),
+        compiled=None,
+        args=tuple(said["args"]),
+        env=said["env"],
+        requires=frozenset(),
+        exports={},
+    )

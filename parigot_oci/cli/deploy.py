@@ -5,16 +5,15 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from parigot_oci import console, ground, lock, resources
 from parigot_oci.assemble import assemble
-from parigot_oci.builders import Builder
-from parigot_oci.builders.engine import Engine, connect
 from parigot_oci.builders.layout import Layout
 from parigot_oci.cli import runtimes, steps
+from parigot_oci.cli.engines import connect
 from parigot_oci.errors import EngineError, GraphError, LockError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
@@ -23,6 +22,9 @@ from parigot_oci.plan import INGRESS
 from parigot_oci.records import merged
 from parigot_oci.state import put
 from parigot_oci.targets import compose
+
+if TYPE_CHECKING:
+    from parigot_oci.builders.engine import Engine
 
 FOLLOWING = 86_400.0
 """Seconds that a log which is followed may stay silent."""
@@ -89,7 +91,7 @@ def build(
         stands = ground.choose(
             ready.settled.lock,
             base or app.base,
-            lambda: builder if isinstance(builder, Engine) else connect(progress),
+            lambda: connect(progress) if isinstance(builder, Layout) else builder,
             update=update_base,
             locked=locked,
             warn=console.warn,
@@ -114,7 +116,7 @@ def build(
     _tell(app, built, changes, output, as_json=as_json)
 
 
-def _builder(output: Path | None, containers: Container, progress: Callable[[str], None]) -> Builder:
+def _builder(output: Path | None, containers: Container, progress: Callable[[str], None]) -> "Engine | Layout":
     if output is not None:
         return Layout.at(output)
     engine = connect(progress)
@@ -124,8 +126,8 @@ def _builder(output: Path | None, containers: Container, progress: Callable[[str
     return engine
 
 
-def _refuse_other_machine(builder: Builder, architecture: str) -> None:
-    if isinstance(builder, Engine) and builder.architecture != architecture:
+def _refuse_other_machine(builder: "Engine | Layout", architecture: str) -> None:
+    if not isinstance(builder, Layout) and builder.architecture != architecture:
         what = f"the engine runs {builder.architecture}, and the base is for {architecture}"
         raise EngineError(Problem(what=what, hint="give an image of the engine's own kind: --base IMAGE"))
 

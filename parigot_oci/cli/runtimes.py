@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from parigot_oci import console, ground, resources, runtime
-from parigot_oci.builders.engine import connect
+from parigot_oci.cli.engines import connect
 from parigot_oci.errors import EngineError, Problem
 from parigot_oci.image import shim_layer
 from parigot_oci.lock import Lock

@@ -11,7 +11,7 @@ import typer
 from parigot_oci import console, lock, manifest, plan
 from parigot_oci.errors import CompileError, ParigotError, Problem
 from parigot_oci.model import App, Declaration, Guest, Mode, Plan
-from parigot_oci.probe import probe
+from parigot_oci.probe import ahead, probe
 from parigot_oci.protos import Protos, compile_protos
 from parigot_oci.settle import Settled, settle
 from parigot_oci.sources import build, compiler_version
@@ -78,12 +78,20 @@ def settled(app: App, names: Sequence[str] | None, protos: Protos, *, locked: bo
     with console.working("asking the services what they require") as progress:
 
         def declare(guest: Guest) -> Declaration:
-            build(guest, app, progress)
             said = probe(guest, app)
             protos.refuse(app, guest, said)
             return said
 
-        done = settle(app, names or (), known, declare=declare, hashed=protos.hashed, locked=locked)
+        done = settle(
+            app,
+            names or (),
+            known,
+            build=lambda guest: build(guest, app, progress),
+            ahead=lambda guests: ahead(guests, app),
+            declare=declare,
+            hashed=protos.hashed,
+            locked=locked,
+        )
         compilers, warnings = _compilers(done)
     now = replace(done.lock, compilers=compilers)
     return replace(done, lock=now, diff=tuple(lock.diff(known, now)), warnings=(*done.warnings, *warnings))

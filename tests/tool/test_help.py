@@ -89,3 +89,10 @@ def test_the_tab_key_completes_the_names_of_the_manifest() -> None:
 
 def test_where_there_is_no_manifest_the_tab_key_offers_nothing(tmp_path: Path) -> None:
     assert completed("parigot-oci run ", tmp_path) == set()
+
+
+def test_what_takes_long_to_load_is_loaded_by_the_commands_that_need_it() -> None:
+    heavy = {"docker", "requests", "jsonschema", "http.client", "urllib.request"}
+    script = f"import sys, parigot_oci.__main__; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

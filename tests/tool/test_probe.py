@@ -7,7 +7,7 @@ import pytest
 
 from parigot_oci.errors import GuestError, MissingFileError
 from parigot_oci.model import App, Declaration, Guest, Timeouts
-from parigot_oci.probe import probe
+from parigot_oci.probe import ahead, probe
 from tests import guests
 
 WASM = guests.c("declarer")
@@ -110,3 +110,29 @@ def test_a_damaged_answer_is_asked_for_again_and_a_refusal_is_not_kept(tmp_path:
     assert asked(tmp_path, "demo.A") == said
     refusal(tmp_path, "exit")
     assert len(kept(tmp_path)) == 1
+
+
+def test_many_are_asked_ahead_and_each_that_cannot_answer_at_once_is_left_to_be_asked_alone(tmp_path: Path) -> None:
+    said = {"one": ("demo.A",), "two": ("demo.B",), "exits": ("exit",), "loops": ("loop",), "random": ("random",)}
+    many = {name: Guest(name=name, kind="service", wasm=WASM, args=args) for name, args in said.items()}
+    many["absent"] = Guest(name="absent", kind="service", wasm=tmp_path / "absent.wasm")
+    timeouts = Timeouts(startup=400)
+    app = App(name="test", file=tmp_path / "parigot.yaml", start=("one",), guests=many, timeouts=timeouts)
+    ahead(list(many.values()), app)
+    assert len(kept(tmp_path)) == 2
+    for file in kept(tmp_path):
+        file.write_text(file.read_text().replace("demo", "remembered"))
+    assert [probe(many[name], app).requires for name in ("one", "two")] == [("remembered.A",), ("remembered.B",)]
+    with pytest.raises(GuestError, match="exit code 3"):
+        probe(many["exits"], app)
+
+
+def test_nobody_is_asked_ahead_who_has_answered(tmp_path: Path) -> None:
+    many = {name: Guest(name=name, kind="service", wasm=WASM, args=(f"demo.{name}",)) for name in "abc"}
+    app = App(name="test", file=tmp_path / "parigot.yaml", start=("a",), guests=many)
+    for _ in range(2):
+        ahead(list(many.values()), app)
+        times = {file: file.stat().st_mtime_ns for file in kept(tmp_path)}
+        assert len(times) == 3
+    ahead(list(many.values()), app)
+    assert {file: file.stat().st_mtime_ns for file in kept(tmp_path)} == times

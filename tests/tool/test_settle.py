@@ -1,6 +1,6 @@
 """The seam is `declare`: a fake guest here is one that says what it requires and exports, or fails."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -145,3 +145,40 @@ def test_an_unknown_name_is_refused_before_anybody_is_asked() -> None:
     with pytest.raises(GraphError, match="no service or program 'b'"):
         settle(app("a", start="a"), ["b"], Lock(), declare=fakes)
     assert fakes.asked == []
+
+
+def test_what_is_needed_is_asked_ahead_once_it_is_built() -> None:
+    it, told = app("a", "b", "c", programs="client"), list[str]()
+    truth = {"client": says("a b c"), "a": says("", "a"), "b": says("", "b"), "c": says("", "c")}
+
+    def build(guest: Guest) -> None:
+        told.append(f"build {guest.name}")
+        if guest.name == "b":
+            raise CompileError("b is broken")
+
+    def ahead(guests: Sequence[Guest]) -> None:
+        told.append("ahead " + " ".join(guest.name for guest in guests))
+
+    fakes = Fakes(truth)
+    with pytest.raises(CompileError, match="b is broken"):
+        settle(it, ["client"], lock_of(truth), declare=fakes, build=build, ahead=ahead)
+    assert sorted(told[:4]) == ["build a", "build b", "build c", "build client"]
+    assert told[4:] == ["ahead client a c"]
+    assert fakes.asked == ["client", "a", "c"]
+
+
+def test_those_who_may_export_what_is_missing_are_asked_ahead_as_many_again_each_time() -> None:
+    names = [f"s{n:02}" for n in range(40)]
+    it, ahead, built = app(*names, programs="client"), list[int](), list[str]()
+    truth = {name: says("", name) for name in names} | {"client": says("s20")}
+    fakes = Fakes(truth)
+    settle(
+        it,
+        ["client"],
+        Lock(),
+        declare=fakes,
+        build=lambda guest: built.append(guest.name),
+        ahead=lambda guests: ahead.append(len(guests)),
+    )
+    assert fakes.asked == built == ["client", *names[:21]]
+    assert ahead == [1, 8, 8, 16]
