@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wasmtime
 
 from tests import guests
 
@@ -20,8 +21,9 @@ def cache(tmp_path: Path) -> Path:
     folder.parent.chmod(0o755)
     assert said(tmp_path, folder) == ("hello", "")
     (file,) = folder.iterdir()
-    (tmp_path / "silent.wat").write_text(SILENT)
-    command = [sys.executable, "-m", "shim", "compile", str(tmp_path / "silent.wat"), str(file)]
+    silent = tmp_path / "silent.wasm"
+    silent.write_bytes(wasmtime.wat2wasm(SILENT))
+    command = [sys.executable, "-m", "shim", "compile", str(silent), str(file)]
     subprocess.run(command, cwd=guests.ROOT, timeout=60, check=True)
     return folder
 
