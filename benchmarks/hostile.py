@@ -5,7 +5,7 @@ A hostile guest beside a neighbour under steady calls: what the neighbour's call
 
 In the app are the neighbour, which echoes, and hostile guests: one for each harm that may end its instance, and one for all
 others. The neighbour is called 200 times a second by a clock: a call that has to wait because the one before it is late counts
-from the time at which it was due. First nobody does harm, then one harm after the other is asked for, again and again.
+from the time at which it was due. One harm after the other is asked for, again and again; as long before each, none is done.
 """
 
 import argparse
@@ -62,12 +62,16 @@ class Felt:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A phase: the neighbour's percentiles, and the harm's answers; `memory` is the most that any process had, in bytes."""
+    """
+    What a harm did: the neighbour's percentiles, its p99 `before`, and the harm's answers. Times are in milliseconds; `memory` is
+    the most that any process had, in bytes.
+    """
 
     harm: str
     p50: float
     p99: float
     worst: float
+    before: float
     ratio: float
     neighbour: dict[str, int]
     hostile: dict[str, int]
@@ -221,18 +225,18 @@ def phase(place: Place, harm: str, seconds: float) -> tuple[Felt, Felt, int]:
 
 
 def observe(place: Place, seconds: float) -> Iterator[Finding]:
-    """First without harm, after some calls to get warm; then each harm in turn, held to the first one's p99."""
+    """Each harm in turn, and before each as long without harm: its p99 is what the neighbour is held to."""
     phase(place, "", 0.5)
-    before = 0.0
-    for harm in ("", *HARMS):
+    for harm in HARMS:
+        before, _, _ = phase(place, "", seconds)
         neighbour, hostile, memory = phase(place, harm, seconds)
-        before = before or neighbour.percentile(99)
         yield Finding(
-            harm=harm or "none",
+            harm=harm,
             p50=neighbour.percentile(50),
             p99=neighbour.percentile(99),
             worst=max(neighbour.times),
-            ratio=neighbour.percentile(99) / before,
+            before=before.percentile(99),
+            ratio=neighbour.percentile(99) / before.percentile(99),
             neighbour=dict(neighbour.answers),
             hostile=dict(hostile.answers),
             slowest_answer=max(hostile.times, default=0.0),
@@ -254,11 +258,14 @@ def main() -> None:
     options.add_argument("--json", type=Path, help="where the findings go as well")
     chosen = options.parse_args()
     found: dict[str, list[dict[str, Any]]] = {}
-    print(f"{'':10} {'harm':10} {'p50 ms':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'MiB':>5}  answers to the harm")
+    print(
+        f"{'':10} {'harm':10} {'p50 ms':>8} {'before':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'MiB':>5}  answers to the harm"
+    )
     for name in chosen.placement or PLACEMENTS:
         with tempfile.TemporaryDirectory() as folder, PLACEMENTS[name](Path(folder)) as place:
             for one in observe(place, chosen.seconds):
-                figures = f"{one.p50:8.2f} {one.p99:8.2f} {one.worst:8.1f} {one.ratio:6.2f} {one.memory >> 20:5}"
+                times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
+                figures = f"{times} {one.ratio:6.2f} {one.memory >> 20:5}"
                 print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
                 sys.stdout.flush()
                 found.setdefault(name, []).append(asdict(one))

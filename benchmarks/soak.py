@@ -13,7 +13,8 @@ by compose's restart policy. A caller's call ends in one of three ways:
     error, unsure           whoever was asked is gone, or late, and took along whether it did it: the journal has it or not,
                             never twice. These are the two generals': no protocol rids a caller of them. They are counted.
 
-Memory is the resident memory of each container's processes: its median in the first minute against that in the last one.
+Memory is the resident memory of each container's process: its median in the first minute against that in the last one. The exit
+code is 1 where a call's end is not true to the journal, or, in a run of two minutes or more, where memory has grown by over 5 %.
 """
 
 import argparse
@@ -43,6 +44,8 @@ WORK_MS = 100
 """How long the worker takes over a call: so that a kill finds many of them open."""
 VICTIMS = ("worker", "relay")
 MINUTE = 60.0
+GROWTH = 0.05
+"""Of a container's memory over the run: more is a leak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +220,8 @@ def main() -> int:
         chosen.json.write_text(text + "\n")
     for service, (first, last) in verdict.memory.items():
         print(f"{service}: {first / (1 << 20):.1f} MiB, {last / first - 1:+.1%} at last", file=sys.stderr)
-    return 1 if verdict.wrong else 0
+    has_grown = any(last > first * (1 + GROWTH) for first, last in verdict.memory.values())
+    return 1 if verdict.wrong or (has_grown and seconds >= 2 * MINUTE) else 0
 
 
 if __name__ == "__main__":
