@@ -17,14 +17,20 @@ METHOD = "demo.rust.ShoutService/Shout"
 
 
 def missing() -> str:
+    """What this machine lacks for Rust, or "": the compiler, or its standard library for guests."""
     try:
         cargo.version()
     except CompileError as error:
         return str(error)
-    return ""
+    ask = ["rustc", "--print", "target-libdir", "--target", cargo.TARGET]
+    library = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+    return "" if library and Path(library).is_dir() else f"rustup target add {cargo.TARGET}"
 
 
-@pytest.mark.skipif(bool(missing()), reason=f"needs Rust: {missing()}")
+WHY = missing()
+
+
+@pytest.mark.skipif(bool(WHY), reason=f"needs Rust for guests: {WHY}")
 def test_a_service_in_rust_is_compiled_and_answers(tmp_path: Path) -> None:
     shutil.copytree(SOURCES, tmp_path / "shout", ignore=shutil.ignore_patterns("target"))
     (tmp_path / "caller.wasm").write_bytes(guests.c("caller").read_bytes())
