@@ -7,6 +7,7 @@ Errors are JSON with one of sixteen codes; each code has an HTTP status. Beside 
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from shim.calls import Call, Metadata, is_reserved
 from shim.clock import MS
+from shim.http import Headers
 from shim.messages import Code, Failure
 
 PROTO, JSON = "application/proto", "application/json"
@@ -54,8 +56,6 @@ _FROM_HTTP: Mapping[int, Code] = {
 }
 _WORDS: Mapping[str, Code] = {code.word: code for code in Code if code}
 
-Headers = list[tuple[str, str]]
-
 
 def error_body(code: Code, text: str, details: Iterable[bytes] = ()) -> bytes:
     """The JSON of an error. A detail is a serialised google.protobuf.Any."""
@@ -78,20 +78,59 @@ def read_error(http_status: int, body: bytes) -> tuple[Code, str, list[bytes]]:
     return code, text, details
 
 
-def request_headers(call: Call, left: int, clock: str) -> Headers:
-    """The headers of a request to another node; `left` is what is left of the deadline, in nanoseconds."""
-    return [
-        ("content-type", PROTO),
-        ("connect-protocol-version", "1"),
-        (TIMEOUT, str(max(1, -(-left // MS)))),  # rounded up: it is the caller who finds that it is late
-        (CALL, call.id),
-        (CALLER, call.caller),
-        (CLOCK, clock),
-        *call.headers.items,
-    ]
+def write_request(host: str, call: Call, left: int, clock: str) -> bytes:
+    """A request to another node, its body included; `left` is what is left of the deadline, in nanoseconds."""
+    more = "".join([f"{name}: {value}\r\n" for name, value in call.headers.items])
+    head = (
+        f"POST /{call.service}/{call.method} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {PROTO}\r\n"
+        f"connect-protocol-version: 1\r\n{TIMEOUT}: {max(1, -(-left // MS))}\r\n"  # rounded up: the caller finds that it is late
+        f"{CALL}: {call.id}\r\n{CALLER}: {call.caller}\r\n{CLOCK}: {clock}\r\n{more}"
+        f"content-length: {len(call.request)}\r\n\r\n"
+    )
+    return head.encode() + call.request
 
 
-def response_headers(call: Call) -> Headers:
+def write_reply(reply: bytes, clock: str) -> bytes:
+    """A reply without metadata, to another node."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {PROTO}\r\n{CLOCK}: {clock}\r\ncontent-length: {len(reply)}\r\n\r\n"
+    return head.encode() + reply
+
+
+# What a kernel writes for most calls, to the byte, its peer reads by one expression, if it comes in one piece. It is a short
+# way only: what is written in any other form goes through the parser, and has the same result.
+_READING = rb"([0-9a-f]{16}\.[0-9a-f]{4})"
+_REQUEST = re.compile(
+    rb"POST (/[\w.]+/\w+) HTTP/1\.1\r\nhost: [\w.:\-\[\]]+\r\ncontent-type: application/proto\r\n"
+    rb"connect-protocol-version: 1\r\nconnect-timeout-ms: (\d{1,10})\r\nparigot-call: ([\w.\-]+)\r\n"
+    rb"parigot-caller: ([\w.\-]*)\r\nparigot-clock: " + _READING + rb"\r\ncontent-length: (\d{1,9})\r\n\r\n"
+)
+_REPLY = re.compile(
+    rb"HTTP/1\.1 200 OK\r\ncontent-type: application/proto\r\nparigot-clock: "
+    + _READING
+    + rb"\r\ncontent-length: (\d{1,9})\r\n\r\n"
+)
+
+
+def read_request(data: bytes) -> tuple[bytes, int, str, str, str, bytes] | None:
+    """Path, timeout in milliseconds, id, caller, clock and body of one request as `write_request` puts it, if it is just that."""
+    match = _REQUEST.match(data)
+    if match is None:
+        return None
+    path, timeout, call, caller, clock, length = match.groups()
+    if len(data) - match.end() != int(length):
+        return None
+    return path, int(timeout), call.decode(), caller.decode(), clock.decode(), data[match.end() :]
+
+
+def read_reply(data: bytes) -> tuple[str, bytes] | None:
+    """Clock and body of one reply as `write_reply` puts it, if it is just that."""
+    match = _REPLY.match(data)
+    if match is None or len(data) - match.end() != int(match[2]):
+        return None
+    return match[1].decode(), data[match.end() :]
+
+
+def reply_headers(call: Call) -> Headers:
     """The metadata of an ended call as headers, trailers with the protocol's prefix."""
     return [*call.reply_headers.items, *((f"trailer-{name}", value) for name, value in call.reply_trailers.items)]
 

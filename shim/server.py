@@ -9,24 +9,19 @@ import errno
 import os
 import socket
 import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
-
-import httptools
 
 from shim import connect
 from shim.calls import Call
 from shim.clock import MS
+from shim.http import Headers, Malformed, Request, Requests
 from shim.kernel import Kernel
 from shim.loop import READ, Loop, Stream
 from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
 from shim.transcode import Transcoder
 
-HEAD = 64 << 10
-"""Bytes of a request beside its body, give or take what is read at once."""
 CONNECTIONS = 1_024
 """Connections open at once at one server."""
 IDLE = 60_000 * MS
@@ -63,6 +58,8 @@ class Server:
         self.door = door
         self.transcoder = transcoder
         self.connections: dict[Exchange, None] = {}  # in the order they came
+        self.routes: dict[bytes, tuple[str, str]] = {}
+        """Service and method of the paths that were found to be served here."""
         host, port = address
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -106,33 +103,28 @@ class Server:
             exchange.close()
 
 
-@dataclass(eq=False)
-class Request:
-    url: bytes = b""
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytearray = field(default_factory=bytearray)
-    method: str = ""
-    keep_alive: bool = True
+PLAIN = Request(method="POST")
+"""What the reply to a request of the plain form depends on (`connect.write_request`)."""
 
 
 class Exchange:
-    """One connection: request after request, each answered before the next begins. `on_*` are the parser's."""
+    """One connection: request after request, each answered before the next begins."""
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self._server = server
+        self._kernel = server.kernel
+        self._clock = server.kernel.logbook.clock
+        self._trusted = server.door.trusted
+        self._limit = server.kernel.node.message
         self._stream = Stream(server.loop, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
-        self._parser = httptools.HttpRequestParser(self)
+        self._requests = Requests(self._limit)
+        self._request = PLAIN
+        self._kind = connect.PROTO
         self._call: Call | None = None
         self._busy = False
-        self._incoming = Request()
-        self._request = self._incoming
-        self._requests: deque[Request] = deque()
         self._idle = 0
-        self._owed = 0
-        self._piece = 0
-        self._beside = 0
 
     def age(self) -> None:
         """One look of the server's has passed."""
@@ -149,85 +141,48 @@ class Exchange:
             self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
 
     def _data(self, data: bytes) -> None:
+        if self._trusted and not self._busy and self._requests.none and self._begin_plain(data):
+            return
         if self._busy and not self._request.keep_alive:  # what comes after the last request is none
             return
-        self._piece = len(data)
-        try:
-            self._feed(data)
-        except httptools.HttpParserError as error:
-            self._refuse(400, f"no HTTP/1.1: {error}")
-            return
-        # Counted here, since the parser keeps a header to itself until it has it whole. Chunks may cost as much as they hold.
-        self._beside += len(data)
-        if self._beside > HEAD + len(self._incoming.body):
-            self._refuse(431, f"headers over {HEAD} bytes")
-            return
-        self._next()
-
-    def _feed(self, data: bytes) -> None:
-        while data:
-            if self._owed:
-                self.on_body(data[: self._owed])
-                data, self._owed = data[self._owed :], max(0, self._owed - len(data))
-                if not self._owed:
-                    self._requests.append(self._incoming)
-                continue
-            try:
-                self._parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as offer:
-                data = data[offer.args[0] :]
-                self._decline()
-
-    def _decline(self) -> None:
-        """An upgrade of the protocol (RFC 9110, 7.8), by going on without it. The body, if any, the parser leaves to us."""
-        headers = dict(self._incoming.headers)
-        if "transfer-encoding" in headers:
-            raise httptools.HttpParserError("an upgrade, and a body of unknown length")
-        self._owed = int(headers.get("content-length", "0"))
-        if self._owed:
-            self._requests.pop()
-
-    def on_message_begin(self) -> None:
-        self._incoming = Request()
-        self._beside = -self._piece
-
-    def on_url(self, url: bytes) -> None:
-        self._incoming.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._incoming.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        if dict(self._incoming.headers).get("expect", "").lower() == "100-continue":
-            self._stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._beside -= len(body)
-        if len(self._incoming.body) <= self._server.kernel.node.message:  # what is beyond would only be refused
-            self._incoming.body += body
-
-    def on_message_complete(self) -> None:
         self._idle = 0
-        self._incoming.method = self._parser.get_method().decode("latin-1")
-        self._incoming.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0"
-        self._requests.append(self._incoming)
+        try:
+            self._requests.feed(data)
+        except Malformed as error:
+            self._refuse(error.status, str(error))
+            return
+        if self._requests.awaited:
+            self._requests.awaited = False
+            self._stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._next()
 
     # --- one request -------------------------------------------------------------------------------------------------
 
+    def _begin_plain(self, data: bytes) -> bool:
+        """A call in the form that most have between nodes; False when it has to go the long way."""
+        plain = connect.read_request(data)
+        if plain is None or plain[0] not in self._server.routes or len(plain[-1]) > self._limit:
+            return False
+        path, timeout, call_id, caller, clock, body = plain
+        self._busy, self._request, self._kind = True, PLAIN, connect.PROTO
+        self._clock.see(clock)
+        service, method = self._server.routes[path]
+        deadline = self._kernel.clock.peek() + timeout * MS
+        self._submit(Call(call_id, service, method, body, deadline, caller))
+        return True
+
     def _next(self) -> None:
         """The next request that has come in whole, when the one before it has been answered."""
-        while self._requests and not self._busy and not self._stream.closed:
-            self._busy = True
-            self._request = self._requests.popleft()
+        waiting = self._requests.ready
+        while waiting and not self._busy and not self._stream.closed:
+            self._busy, self._request = True, waiting.popleft()
             try:
                 self._begin(self._request)
             except Failure as failure:
                 self._fail(failure.code, failure.text, executed=failure.executed)
             except Exception as error:  # a fault of the kernel's own: it costs this caller an error, and nobody else
                 self._faulty(error)
-        waiting = self._requests
-        full = len(waiting) >= PIPELINE or sum(len(one.body) for one in waiting) > self._server.kernel.node.message
+        full = len(waiting) >= PIPELINE or sum(len(one.body) for one in waiting) > self._limit
         if full != self._stream.paused:
             self._stream.pause(full)
 
@@ -235,8 +190,8 @@ class Exchange:
         headers = dict(request.headers)
         path, _, query = request.url.decode("latin-1").partition("?")
         service, _, method = path.removeprefix("/").partition("/")
-        if self._server.door.trusted:
-            self._server.kernel.logbook.clock.see(headers.get(connect.CLOCK, ""))
+        if self._trusted:
+            self._clock.see(headers.get(connect.CLOCK, ""))
         body = bytes(request.body)
         if self._server.door.special(path, headers, body, self._respond):
             return
@@ -244,20 +199,59 @@ class Exchange:
         if by_get:
             said, body = connect.read_query(query)
             headers |= said
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.method != "POST" and not by_get:
             self._respond(405, "text/plain", b"a call is a POST\n", [("allow", "POST")])
-        elif kind not in (connect.PROTO, connect.JSON):
+        elif self._kind not in (connect.PROTO, connect.JSON):
             text = f"{connect.PROTO} and {connect.JSON} alone, unary\n"
             self._respond(415, "text/plain", text.encode(), [("accept-post", f"{connect.PROTO}, {connect.JSON}")])
         else:
-            self._start(service, method, headers, kind, body)
+            self._start(service, method, headers, body)
+
+    def _start(self, service: str, method: str, headers: dict[str, str], body: bytes) -> None:
+        kernel = self._kernel
+        version = headers.get("connect-protocol-version", "1")
+        if version != "1":
+            raise Failure(Code.INVALID_ARGUMENT, f"connect-protocol-version {version!r}: only 1", executed=False)
+        try:
+            self._server.door.resolve(service, method)
+        except Failure as failure:
+            self._fail(failure.code, failure.text, executed=False, status=404)
+            return
+        self._server.routes[f"/{service}/{method}".encode()] = service, method
+        if len(body) > self._limit:
+            text = f"request to {service} is over limits.message of {self._limit}"
+            raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
+        body = connect.decompress(body, headers.get("content-encoding", ""), self._limit)
+        if self._kind == connect.JSON:
+            body = self._server.transcoder.to_proto(service, method, body)
+        allowed = connect.timeout(headers, kernel.node.call)
+        if not self._trusted:  # how long a handler may run is the manifest's to say, not a stranger's
+            allowed = min(allowed, kernel.node.call)
+        call = Call(
+            id=(headers.get(connect.CALL) if self._trusted else None) or kernel.root_id(),
+            service=service,
+            method=method,
+            request=body,
+            deadline=kernel.clock.peek() + allowed,
+            caller=headers.get(connect.CALLER, "") if self._trusted else "",
+        )
+        connect.read_metadata(self._request.headers, call.headers)
+        self._submit(call)
+
+    def _submit(self, call: Call) -> None:
+        self._call = call
+        call.then(self._ended)
+        try:
+            self._kernel.submit(call, self._kernel.targets[call.service], report=not self._trusted)
+        except Exception as error:
+            self._faulty(error)
 
     def _faulty(self, error: Exception) -> None:
         fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
         where = self._request.url.decode("latin-1")
-        self._server.kernel.logbook.record(
-            self._server.kernel.node.name, f"fault of the shim in {where}: {error!r}", level="error", fields=fields
+        self._kernel.logbook.record(
+            self._kernel.node.name, f"fault of the shim in {where}: {error!r}", level="error", fields=fields
         )
         text = "fault of the shim: see its log"
         if self._call is not None:
@@ -265,70 +259,39 @@ class Exchange:
         else:
             self._fail(Code.INTERNAL, text)
 
-    def _start(self, service: str, method: str, headers: dict[str, str], kind: str, body: bytes) -> None:
-        kernel, door = self._server.kernel, self._server.door
-        version = headers.get("connect-protocol-version", "1")
-        if version != "1":
-            raise Failure(Code.INVALID_ARGUMENT, f"connect-protocol-version {version!r}: only 1", executed=False)
-        try:
-            door.resolve(service, method)
-        except Failure as failure:
-            self._fail(failure.code, failure.text, executed=False, status=404)
-            return
-        limit = kernel.node.message
-        if len(body) > limit:
-            text = f"request to {service} is over limits.message of {limit}"
-            raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
-        body = connect.decompress(body, headers.get("content-encoding", ""), limit)
-        if kind == connect.JSON:
-            body = self._server.transcoder.to_proto(service, method, body)
-        allowed = connect.timeout(headers, kernel.node.call)
-        if not door.trusted:  # how long a handler may run is the manifest's to say, not a stranger's
-            allowed = min(allowed, kernel.node.call)
-        call = Call(
-            id=(headers.get(connect.CALL) if door.trusted else None) or kernel.root_id(),
-            service=service,
-            method=method,
-            request=body,
-            deadline=kernel.clock.peek() + allowed,
-            caller=headers.get(connect.CALLER, "") if door.trusted else "",
-        )
-        connect.read_metadata(self._request.headers, call.headers)
-        self._call = call
-        call.then(lambda call: self._ended(call, kind))
-        kernel.submit(call, kernel.targets[service], report=not door.trusted)
-
-    def _ended(self, call: Call, kind: str) -> None:
+    def _ended(self, call: Call) -> None:
         self._call = None
         if self._stream.closed:
             return
-        extra = connect.response_headers(call)
-        if call.code is not Code.OK:
+        if call.status:
             text = call.reply.decode("utf-8", "replace")
-            self._fail(call.code, text, call.details, extra, executed=not (call.status or 0) & NOT_EXECUTED)
-            return
-        reply = call.reply
-        if kind == connect.JSON:
+            extra = connect.reply_headers(call)
+            self._fail(call.code, text, call.details, extra, executed=not call.status & NOT_EXECUTED)
+        elif self._request is PLAIN and not (call.reply_headers.items or call.reply_trailers.items):
+            self._write(connect.write_reply(call.reply, self._clock.tick()[0]))
+        elif self._kind == connect.JSON:
             try:
-                reply = self._server.transcoder.to_json(call.service, call.method, reply)
+                reply = self._server.transcoder.to_json(call.service, call.method, call.reply)
             except Failure as failure:
                 self._fail(failure.code, failure.text)
-                return
-        self._respond(200, kind, reply, extra)
+            else:
+                self._respond(200, connect.JSON, reply, connect.reply_headers(call))
+        else:
+            self._respond(200, connect.PROTO, call.reply, connect.reply_headers(call))
 
     def _fail(
         self,
         code: Code,
         text: str,
         details: Sequence[bytes] = (),
-        extra: connect.Headers | None = None,
+        extra: Headers | None = None,
         *,
         executed: bool = True,
         status: int = 0,
     ) -> None:
         """Answers with an error; `status` in place of the one that belongs to its code."""
         headers = list(extra or [])
-        if not executed and self._server.door.trusted:
+        if not executed and self._trusted:
             headers.append((connect.NOT_EXECUTED, "1"))
         self._respond(
             status or connect.HTTP_STATUS[code], connect.JSON, connect.error_body(code, text, details), headers
@@ -336,19 +299,22 @@ class Exchange:
 
     # --- the answer --------------------------------------------------------------------------------------------------
 
-    def _respond(self, status: int, kind: str, body: bytes, headers: connect.Headers | None = None) -> None:
+    def _respond(self, status: int, kind: str, body: bytes, headers: Headers | None = None) -> None:
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status != 499 else 'Canceled'}",
             f"content-type: {kind}",
         ]
         lines += [f"{name}: {value}" for name, value in headers or []]
-        if self._server.door.trusted:
-            lines.append(f"{connect.CLOCK}: {self._server.kernel.logbook.clock.tick()[0]}")
+        if self._trusted:
+            lines.append(f"{connect.CLOCK}: {self._clock.tick()[0]}")
         alive = self._request.keep_alive
         lines += [f"content-length: {len(body)}"] + ([] if alive else ["connection: close"]) + ["", ""]
-        self._idle = 0
         content = b"" if self._request.method == "HEAD" else body
-        if self._stream.write("\r\n".join(lines).encode("latin-1", "replace") + content):
+        self._write("\r\n".join(lines).encode("latin-1", "replace") + content)
+
+    def _write(self, data: bytes) -> None:
+        self._idle = 0
+        if self._stream.write(data):
             self._sent()
         else:
             self._stream.on_flushed = self._sent
@@ -359,10 +325,10 @@ class Exchange:
             self._stream.finish()
             return
         self._busy = False
-        if self._requests:
+        if self._requests.ready:
             self._server.loop.post(self._next)
 
     def _refuse(self, status: int, text: str) -> None:
         self._request, self._busy = Request(keep_alive=False), True
-        self._requests.clear()
+        self._requests.ready.clear()
         self._respond(status, "text/plain", f"{text}\n".encode())

@@ -48,7 +48,7 @@ LAYERS = {
         calls logbook transcode
         scheduler
         config clock loop
-        messages wire
+        messages wire http
     """,
     "benchmarks": """
         __main__
@@ -84,7 +84,7 @@ HOMES = {
     "typer": {"parigot_oci.cli", "parigot_oci.cli.*"},
     "yaml": {"parigot_oci.yamlfile", "parigot_oci.targets.*"},
     "google": {"parigot_oci.protos", "shim.connect", "shim.transcode", "shim.services.*"},
-    "httptools": {"shim.server", "shim.transports.remote"},
+    "httptools": {"shim.http"},
     "wasmtime": {"shim.guests.*", "benchmarks.alternatives.wasm"},
     "grpc": {"benchmarks.alternatives.grpc_python"},
     "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from threading import Thread
 from urllib.parse import urlsplit
 
-import httptools
-
 from shim import connect
 from shim.calls import Call
 from shim.clock import MS, Clock
+from shim.http import Malformed, Reply
 from shim.logbook import Logbook
 from shim.loop import Loop, Stream
 from shim.member import Member
@@ -24,8 +23,6 @@ from shim.wire import field
 
 IDLE = 32
 """Connections kept to one peer."""
-HEAD = 128 << 10
-"""Bytes of a reply's headers: a request's, twice, for there are trailers among them."""
 ERROR = 64 << 10
 """Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
 HEALTH, CHECK = "grpc.health.v1.Health", "Check"
@@ -69,6 +66,7 @@ class Peer:
         self.network = network
         self.host = parts.hostname or ""
         self.port = parts.port or 80
+        self.name = f"{self.host}:{self.port}"
         self._idle: list[Connection] = []
         self._addresses: Addresses = []
         self._unaddressed: list[Call] = []
@@ -135,37 +133,36 @@ class Peer:
             level="debug",
             call=call.id,
             parent=call.parent_id,
-            fields={"peer": f"{self.host}:{self.port}", "error": why},
+            fields={"peer": self.name, "error": why},
         )
         call.end(Code.UNAVAILABLE, f"{call.service}: out of reach".encode(), executed=executed)
 
 
 class Connection:
-    """One connection, carrying one call at a time. Its methods beginning with `on_` are the parser's."""
+    """One connection, carrying one call at a time."""
 
     def __init__(self, peer: Peer, sock: socket.socket) -> None:
         self._peer = peer
+        self._network = peer.network
         self._stream = Stream(peer.network.loop, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
         self._call: Call | None = None
-        self._answered = False
+        self._reply: Reply | None = None
 
     def carry(self, call: Call) -> None:
-        self._call, self._answered = call, False
-        self._is_headed, self._received = False, 0
-        self._headers: list[tuple[str, str]] = []
-        self._body = bytearray()
-        self._parser = httptools.HttpResponseParser(self)
-        network = self._peer.network
-        head = [f"POST /{call.service}/{call.method} HTTP/1.1", f"host: {self._peer.host}:{self._peer.port}"]
-        left = call.deadline - network.clock.peek()
-        clock, _ = network.logbook.clock.tick()
-        head += [f"{name}: {value}" for name, value in connect.request_headers(call, left, clock)]
-        head += [f"content-length: {len(call.request)}", "", ""]
-        data = "\r\n".join(head).encode() + call.request
+        network = self._network
+        self._call, self._reply = call, None
         call.then(self._over)
-        self._stream.write(data)
+        left = call.deadline - network.clock.peek()
+        if not self._stream.write(connect.write_request(self._peer.name, call, left, network.logbook.clock.tick()[0])):
+            self._stream.on_flushed = self._sent
+        elif self._call is call:
+            call.entered = True  # nobody here knows better; the reply says when it was not
+
+    def _sent(self) -> None:
+        if self._call is not None:
+            self._call.entered = True
 
     def close(self) -> None:
         """It has done its work, and nobody is told."""
@@ -178,64 +175,56 @@ class Connection:
 
     def _over(self, call: Call) -> None:
         """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
-        if self._call is call and not self._answered:
+        if self._call is call:
             self._call = None
             self._stream.close()
 
     def _data(self, data: bytes) -> None:
+        call = self._call
+        if call is None:
+            self._stream.close("a reply that nobody asked for")
+            return
+        if self._reply is None:
+            plain = connect.read_reply(data)
+            if plain is not None and len(plain[1]) <= self._network.limit and not self._stream.unsent:
+                self._network.logbook.clock.see(plain[0])
+                self._call = None
+                self._peer.keep(self)
+                call.end(Code.OK, plain[1])
+                return
+            limit = self._network.limit
+            self._reply = Reply(limit, 6 * limit + ERROR)
         try:
-            if self._call is not None:
-                self._received += len(data)
-                self._parser.feed_data(data)
-                if not self._is_headed and self._received > HEAD:  # a header comes to on_header when it is whole
-                    self._stream.close(f"headers over {HEAD} bytes")
+            self._reply.feed(data)
+        except Malformed as error:
+            self._stream.close(str(error))
+            return
+        if self._reply.is_too_long:
+            text = f"reply of {call.service}/{call.method} is over limits.message of {self._network.limit}"
+            call.end(Code.RESOURCE_EXHAUSTED, text.encode())
+        elif self._reply.complete:
+            self._call = None
+            if self._reply.keep_alive and not self._stream.unsent:
+                self._peer.keep(self)
             else:
-                self._stream.close("a reply that nobody asked for")
-        except httptools.HttpParserError as error:
-            self._stream.close(f"no HTTP: {error}")
+                self.close()
+            self._finish(call, self._reply)
+
+    def _finish(self, call: Call, reply: Reply) -> None:
+        named = dict(reply.headers)
+        self._network.logbook.clock.see(named.get(connect.CLOCK, ""))
+        connect.read_metadata(reply.headers, call.reply_headers, call.reply_trailers)
+        if reply.status == 200 and named.get("content-type", "").startswith(connect.PROTO):
+            call.end(Code.OK, bytes(reply.body))
+            return
+        code, text, call.details = connect.read_error(reply.status, bytes(reply.body))
+        call.end(code, text.encode(), executed=connect.NOT_EXECUTED not in named)
 
     def _closed(self, why: str) -> None:
         self._peer.forget(self)
         call, self._call = self._call, None
         if call is not None:
             self._peer.unavailable(call, why, executed=not self._stream.unsent)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        self._is_headed = True
-
-    def on_body(self, body: bytes) -> None:
-        limit = self._peer.network.limit
-        room = limit if self._parser.get_status_code() == 200 else 6 * limit + ERROR
-        if len(self._body) <= room:  # what is beyond would only be refused
-            self._body += body
-        if len(self._body) > room and self._call is not None:
-            call = self._call
-            text = f"reply of {call.service}/{call.method} is over limits.message of {self._peer.network.limit}"
-            call.end(Code.RESOURCE_EXHAUSTED, text.encode())
-
-    def on_message_complete(self) -> None:
-        call, self._answered = self._call, True
-        if call is None:
-            return
-        self._call = None
-        if self._parser.should_keep_alive():
-            self._peer.keep(self)
-        else:
-            self.close()
-        self._finish(call, self._parser.get_status_code())
-
-    def _finish(self, call: Call, status: int) -> None:
-        named = dict(self._headers)
-        self._peer.network.logbook.clock.see(named.get(connect.CLOCK, ""))
-        connect.read_metadata(self._headers, call.reply_headers, call.reply_trailers)
-        if status == 200 and named.get("content-type", "").startswith(connect.PROTO):
-            call.end(Code.OK, bytes(self._body))
-            return
-        code, text, call.details = connect.read_error(status, bytes(self._body))
-        call.end(code, text.encode(), executed=connect.NOT_EXECUTED not in named)
 
 
 class RemoteTarget:
@@ -249,7 +238,6 @@ class RemoteTarget:
         self.guest: Member | None = None
 
     def submit(self, call: Call) -> None:
-        call.entered = True  # nobody here knows better; the reply says when it was not
         self._peer.send(call)
 
     def check(self, done: Callable[[str], None]) -> None:
