@@ -93,6 +93,8 @@ class Call:
     details: Sequence[bytes] = ()
     entered: bool = False
     children: int = 0
+    tries: int = 0
+    """How often it was tried again on its way to another node."""
     timer: Timer | None = None
     ticket: Ticket | None = None
     """Of a call that two threads know: the guest that begins to execute it takes it, or the caller that gives it up."""

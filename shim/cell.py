@@ -25,10 +25,10 @@ from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
 from shim.loop import Loop, wait_ready
 from shim.member import Member
+from shim.peer import Network
 from shim.runner import Runner
 from shim.scheduler import Scheduler
 from shim.stdio import LoggedStdio, ProgramStdio
-from shim.transports.remote import Network
 from shim.wasi import Wasi
 
 STOPPING = 1_000 * MS

@@ -25,6 +25,8 @@ CALL, CALLER, CLOCK, NOT_EXECUTED = "parigot-call", "parigot-caller", "parigot-c
 LOST = "parigot-lost"
 """On a goodbye: the program's node is out of reach, rather than at its end."""
 TIMEOUT = "connect-timeout-ms"
+RETRY_AFTER = "retry-after"
+"""Seconds: there is no use in trying sooner (RFC 9110, 10.2.3)."""
 
 HTTP_STATUS: Mapping[Code, int] = {
     Code.CANCELED: 499,

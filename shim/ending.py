@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from shim.clock import MS
 from shim.config import Goodbye
 from shim.kernel import Kernel
-from shim.transports.remote import Network, Peer, ask, check
+from shim.peer import Network, Peer
+from shim.transports.remote import ask, check
 
 SERVICE, METHOD = "parigot.v1.Node", "Goodbye"
 LOOK = 1_000 * MS

@@ -27,11 +27,12 @@ from shim.kernel import Target
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
+from shim.peer import Peer
 from shim.server import Server
 from shim.services import file, log
 from shim.transcode import Transcoder
 from shim.transports.local import BuiltinTarget
-from shim.transports.remote import Peer, RemoteTarget
+from shim.transports.remote import RemoteTarget
 from shim.transports.threads import Place, Places, ThreadTarget
 
 MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})

@@ -109,6 +109,8 @@ class Stream:
         self.on_flushed: Callable[[], None] | None = None
         """Called once, when what `write` could not send at once has been sent."""
         self.closed = False
+        self.connected = False
+        """Something has been sent."""
         self.paused = False
         sock.setblocking(False)
         with contextlib.suppress(OSError):
@@ -126,9 +128,11 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
+                self._out.append(memoryview(data))
                 self.close(error.strerror or str(error))
                 return False
             if sent == len(data):
+                self.connected = True
                 return True
         self._out.append(memoryview(data)[sent:])
         self._watch()
@@ -203,6 +207,7 @@ class Stream:
         try:
             while self._out:
                 sent = self._socket.send(self._out[0])
+                self.connected = True
                 if sent < len(self._out[0]):
                     self._out[0] = self._out[0][sent:]
                 else:

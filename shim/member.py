@@ -144,6 +144,8 @@ class Member:
         """Its last output, without a line's end, goes to the log."""
         self.waiting: deque[Call] = deque()
         """Calls that it has not been entered with."""
+        self.held = 0
+        """Bytes of their requests, or more."""
         self.limit: int | None = None
         """When the entry that is running has to be over, on the node's clock."""
         self.within: Call | None = None

@@ -16,11 +16,14 @@ from shim.member import ELSEWHERE, GRACE, ODD, Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError
 
 CRASHES = 5
-WITHIN = 60_000 * MS
+SECOND = 1_000 * MS
+WITHIN = 60 * SECOND
 """A guest that crashes more than CRASHES times within so long rests for as long."""
 QUEUE = 4_096
 """Calls that may wait for one guest."""
-STOP = 1_000 * MS
+BYTES = 64 << 20
+"""Bytes of their requests, or four of the largest messages, whatever is more."""
+STOP = SECOND
 """How long `parigot_stop` may take."""
 
 
@@ -29,6 +32,7 @@ class Runner:
         self._kernel = kernel
         self._clock = kernel.clock
         self._log = kernel.logbook
+        self._room = max(BYTES, 4 * kernel.node.message)
         self._queue: deque[Member] = deque()
         self.entry: tuple[Member, int | None] | None = None
         """Who is entered now, and until when (read by the health thread)."""
@@ -42,17 +46,35 @@ class Runner:
     def submit(self, member: Member, call: Call) -> None:
         if member.state in (State.RESTING, State.ENDED):
             self._unavailable(call, member)
-        elif len(member.waiting) >= QUEUE:
-            call.end(
-                Code.RESOURCE_EXHAUSTED, f"{call.service}: {QUEUE} calls are waiting already".encode(), executed=False
-            )
+        elif len(member.waiting) >= QUEUE or not self._has_room(member, call):
+            text = f"{call.service}: {len(member.waiting)} calls are waiting already"
+            call.end(Code.RESOURCE_EXHAUSTED, text.encode(), executed=False)
         else:
             member.queue(call)
             self._wake(member)
 
+    def _has_room(self, member: Member, call: Call) -> bool:
+        """What the requests of waiting calls hold is counted when it may be too much: calls leave without being counted."""
+        member.held += len(call.request)
+        if member.held <= self._room:
+            return True
+        held = sum(len(one.request) for one in member.waiting)
+        fits = held + len(call.request) <= self._room
+        member.held = held + len(call.request) if fits else held
+        return fits
+
     def _unavailable(self, call: Call, member: Member) -> None:
-        why = "has crashed too often and rests" if member.state is State.RESTING else "has ended"
+        why = "has ended"
+        if member.state is State.RESTING:
+            why = "has crashed too often and rests"
+            left = member.crashes[-1] + WITHIN - self._clock.peek()
+            call.reply_headers.add("retry-after", str(max(1, -(-left // SECOND))))
         call.end(Code.UNAVAILABLE, f"{call.service}: {member.name} {why}".encode(), executed=False)
+
+    def _leave(self, member: Member) -> None:
+        """It will not be entered with the calls that wait for it."""
+        while member.waiting:
+            self._unavailable(member.waiting.popleft(), member)
 
     def _wake(self, member: Member) -> None:
         if not member.queued:
@@ -157,10 +179,9 @@ class Runner:
 
     def _rest(self, member: Member) -> None:
         member.state = State.RESTING
-        seconds = WITHIN // 1_000_000_000
+        seconds = WITHIN // SECOND
         self._log.record(member.name, f"crashed {len(member.crashes)} times within {seconds} s: rests", level="error")
-        while member.waiting:
-            self._unavailable(member.waiting.popleft(), member)
+        self._leave(member)
 
         def again() -> None:
             if member.state is State.RESTING:
@@ -255,3 +276,4 @@ class Runner:
         self._enter(member, None, limit, lambda: member.body.stop(limit))
         member.flush()
         member.state = State.ENDED
+        self._leave(member)

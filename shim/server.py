@@ -24,6 +24,8 @@ from shim.transcode import Transcoder
 
 CONNECTIONS = 1_024
 """Connections open at once at one server."""
+REFUSED = 256
+"""Connections beyond, which are told so; more are closed without a word."""
 IDLE = 60_000 * MS
 """Between two looks for connections that lie idle."""
 PIPELINE = 16
@@ -83,10 +85,10 @@ class Server:
         try:
             while True:
                 sock, _peer = self._socket.accept()
-                if len(self.connections) >= CONNECTIONS:
+                if len(self.connections) >= CONNECTIONS + REFUSED:
                     sock.close()
                     continue
-                self.connections[Exchange(self, sock)] = None
+                self.connections[Exchange(self, sock, full=len(self.connections) >= CONNECTIONS)] = None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):  # it would be ready again at once, and for nothing
                 self.loop.forget(self._socket)
@@ -110,7 +112,9 @@ PLAIN = Request(method="POST")
 class Exchange:
     """One connection: request after request, each answered before the next begins."""
 
-    def __init__(self, server: Server, sock: socket.socket) -> None:
+    def __init__(self, server: Server, sock: socket.socket, *, full: bool) -> None:
+        """`full`: it is one too many, and its request will not be done."""
+        self._full = full
         self._server = server
         self._kernel = server.kernel
         self._clock = server.kernel.logbook.clock
@@ -141,7 +145,7 @@ class Exchange:
             self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
 
     def _data(self, data: bytes) -> None:
-        if self._trusted and not self._busy and self._requests.none and self._begin_plain(data):
+        if self._trusted and not (self._busy or self._full) and self._requests.none and self._begin_plain(data):
             return
         if self._busy and not self._request.keep_alive:  # what comes after the last request is none
             return
@@ -187,6 +191,9 @@ class Exchange:
             self._stream.pause(full)
 
     def _begin(self, request: Request) -> None:
+        if self._full:
+            request.keep_alive = False
+            raise Failure(Code.UNAVAILABLE, f"{CONNECTIONS} connections are open already", executed=False)
         headers = dict(request.headers)
         path, _, query = request.url.decode("latin-1").partition("?")
         service, _, method = path.removeprefix("/").partition("/")

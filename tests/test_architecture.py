@@ -43,7 +43,7 @@ LAYERS = {
         runner wasi
         abi
         metadata launching direct
-        kernel
+        kernel peer
         member connect stdio
         calls logbook transcode
         scheduler
@@ -89,8 +89,8 @@ HOMES = {
     "grpc": {"benchmarks.alternatives.grpc_python"},
     "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
-    "socket": {"shim.health", "shim.loop", "shim.server", "shim.transports.remote"},
-    "ssl": {"shim.server", "shim.transports.remote"},
+    "socket": {"shim.health", "shim.loop", "shim.peer", "shim.server"},
+    "ssl": {"shim.peer", "shim.server"},
     "ctypes": {"shim.guests.*"},
     "sqlite3": {"shim.services.*"},
 }

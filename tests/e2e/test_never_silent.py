@@ -59,22 +59,21 @@ def chain(app: MakeApp, **back: str) -> Deployment:
     return deployment
 
 
-def test_a_peer_killed_before_a_call_is_unavailable_and_is_reached_again_after_its_restart(app: MakeApp) -> None:
+def test_a_peer_that_was_killed_is_reached_again_after_its_restart(app: MakeApp) -> None:
+    """The call that it was killed in may be lost; who finds nobody is tried again, and is told so if that takes too long."""
     deployment = chain(app)
     assert ask(deployment) == "ok"
     said: list[str] = []
 
-    def hear(wanted: str) -> bool:
+    def hear_from_the_next() -> bool:
         said.append(ask(deployment))
-        return said[-1] == wanted
+        return said[-1] == "ok" and deployment.inspect("back")["RestartCount"] == 1
 
     with ThreadPoolExecutor() as pool:
         killing = pool.submit(deployment.kill, "back")
-        until(lambda: hear("unavailable"), "the loss of the peer is noticed")
+        until(hear_from_the_next, "the peer is reached again")
         killing.result()
-    until(lambda: hear("ok"), "the peer is reached again")
-    assert set(said) == {"ok", "unavailable"}
-    assert deployment.inspect("back")["RestartCount"] == 1
+    assert set(said) <= {"ok", "unavailable"}
     assert deployment.inspect("front")["RestartCount"] == 0
 
 

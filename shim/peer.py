@@ -1,0 +1,326 @@
+"""
+Another node: the connections to it, kept and used again, and the calls that they carry.
+
+Everything happens on the thread of the loop: a request is written, and the loop tells when the reply is there. Looking up a name
+may block, so that alone is done by a thread of its own. What has not been sent in full was not executed. Such a call is tried
+again, and so is one that the other node says it has not begun: docs/decisions/012-retries.md.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from threading import Thread
+from urllib.parse import urlsplit
+
+from shim import connect
+from shim.calls import Call
+from shim.clock import MS, Clock
+from shim.http import Malformed, Reply
+from shim.logbook import Logbook
+from shim.loop import Loop, Stream
+from shim.messages import Code
+from shim.scheduler import Scheduler
+
+IDLE = 128
+"""Connections kept to one peer while there is nothing to carry."""
+CONNECTIONS = 512
+"""Connections to one peer at once: half of what it takes. Calls beyond wait for one to become free."""
+CALLS = 4_096
+"""Calls underway to one peer, waiting ones included."""
+BYTES = 64 << 20
+"""Bytes of their requests, or four of the largest messages, whatever is more."""
+CONNECTING = 1_000 * MS
+"""How long a connection may take to come about."""
+TRIES = 6
+BACKOFF = 100 * MS
+"""The wait before the second try is up to so long, before each later one up to twice the one before."""
+ERROR = 64 << 10
+"""Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
+
+Addresses = list[tuple[int, tuple[object, ...]]]
+
+
+class Network:
+    """What all peers of a thread share."""
+
+    def __init__(self, loop: Loop, scheduler: Scheduler, clock: Clock, logbook: Logbook, limit: int) -> None:
+        """`limit`: bytes that a message may have."""
+        self.loop = loop
+        self.scheduler = scheduler
+        self.clock = clock
+        self.logbook = logbook
+        self.limit = limit
+
+    def resolve(self, host: str, port: int, done: Callable[[Addresses, str], None]) -> None:
+        """`done` gets the addresses, or none and why, on the loop's thread."""
+
+        def look() -> None:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                addresses: Addresses = sorted((entry[0], entry[4]) for entry in found)  # IPv4 first
+                why = ""
+            except OSError as error:
+                addresses, why = [], f"{host}: {error.strerror or error}"
+            self.loop.post(lambda: done(addresses, why))
+
+        # A daemon: nobody waits for the name of a peer that he no longer wants.
+        Thread(target=look, name="resolver", daemon=True).start()
+
+
+class Peer:
+    """Another node, by its URL."""
+
+    def __init__(self, network: Network, url: str) -> None:
+        parts = urlsplit(url)
+        self.network = network
+        self.host = parts.hostname or ""
+        self.port = parts.port or 80
+        self.name = f"{self.host}:{self.port}"
+        self._room = max(BYTES, 4 * network.limit)
+        self._calls: set[Call] = set()
+        """All that are underway."""
+        self._held = 0
+        """Bytes of their requests, or more: it is counted anew when it seems too much."""
+        self._waiting: dict[Call, None] = {}
+        """Those that wait for a connection, or for the name to be looked up; in their order."""
+        self._idle: list[Connection] = []
+        self._open = 0
+        self._addresses: Addresses = []
+        self._resolving = False
+
+    def send(self, call: Call) -> None:
+        """Sees to it that the call ends: with the reply, UNAVAILABLE, or RESOURCE_EXHAUSTED where too many are underway."""
+        self._held += len(call.request)
+        if len(self._calls) >= CALLS or self._held > self._room:
+            self._held = sum(len(one.request) for one in self._calls) + len(call.request)
+            if len(self._calls) >= CALLS or self._held > self._room:
+                text = f"{call.service}: {len(self._calls)} calls are underway already"
+                call.end(Code.RESOURCE_EXHAUSTED, text.encode(), executed=False)
+                return
+        self._calls.add(call)
+        call.then(self._calls.discard)
+        self._try(call)
+
+    def _try(self, call: Call) -> None:
+        connection = None if self._waiting else self._usable()
+        if connection is not None:
+            connection.carry(call)
+            return
+        self._waiting[call] = None
+        call.then(self._no_longer_waiting)
+        self.carry_waiting()
+
+    def _no_longer_waiting(self, call: Call) -> None:
+        self._waiting.pop(call, None)
+
+    def carry_waiting(self) -> None:
+        """Gives those that wait what there is: connections that are idle, else new ones."""
+        while self._waiting:
+            connection = self._usable()
+            if connection is None and self._open >= CONNECTIONS:
+                return
+            if connection is None and not self._addresses:
+                self._look_up()
+                return
+            call = next(iter(self._waiting))
+            del self._waiting[call]
+            if connection is None:
+                connection = self._connect(call)
+            if connection is not None:
+                connection.carry(call)
+
+    def _usable(self) -> "Connection | None":
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable():
+                return connection
+            connection.close("it was closed while it was idle")
+            self._addresses = []  # the peer may have moved
+        return None
+
+    def _look_up(self) -> None:
+        if not self._resolving:
+            self._resolving = True
+            self.network.resolve(self.host, self.port, self._resolved)
+
+    def _resolved(self, addresses: Addresses, why: str) -> None:
+        self._addresses, self._resolving = addresses, False
+        if not addresses:
+            calls, self._waiting = self._waiting, {}
+            for call in calls:
+                self.unavailable(call, why, executed=False)
+        self.carry_waiting()
+
+    def _connect(self, call: Call) -> "Connection | None":
+        family, address = self._addresses[call.tries % len(self._addresses)]
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            result = sock.connect_ex(address)
+            if result not in (0, errno.EINPROGRESS):
+                sock.close()
+                raise OSError(result, os.strerror(result))
+        except OSError as error:
+            self.unavailable(call, error.strerror or str(error), executed=False)
+            return None
+        self._open += 1
+        connection = Connection(self, sock)
+        self.network.scheduler.at(self.network.clock.peek() + CONNECTING, connection.give_up)
+        return connection
+
+    def keep(self, connection: "Connection") -> None:
+        """It can carry another call."""
+        if len(self._idle) < IDLE or self._waiting:
+            self._idle.append(connection)
+            if self._waiting:
+                self.carry_waiting()
+        else:
+            connection.close("there are enough")
+
+    def forget(self, connection: "Connection", *, lost: bool) -> None:
+        """A connection is gone. Where it was `lost`, the name is looked up anew, since the peer may have moved."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._open -= 1
+        if lost:
+            self._addresses = []
+        if self._waiting:
+            self.carry_waiting()
+
+    # --- calls that have failed --------------------------------------------------------------------------------------
+
+    def unavailable(self, call: Call, why: str, *, executed: bool) -> None:
+        """The caller learns no more than that; the log says where and why. (A call without an id is the node's own.)"""
+        if not call.id:
+            call.end(Code.UNAVAILABLE, why.encode(), executed=executed)
+        elif executed or not self.tries_again(call, why):
+            self._record(call, "peer out of reach", why)
+            call.end(Code.UNAVAILABLE, f"{call.service}: out of reach".encode(), executed=executed)
+
+    def tries_again(self, call: Call, why: str) -> bool:
+        """Whether there will be another try of a call that nobody has executed."""
+        if call.ended or not call.id or call.tries + 1 >= TRIES:
+            return False
+        now = self.network.clock.peek()
+        chance = int.from_bytes(self.network.clock.random("", 4), "big")
+        when = now + ((BACKOFF << call.tries) * chance >> 32)
+        if when >= call.deadline:
+            return False
+        call.tries += 1
+        call.entered = False
+
+        def again() -> None:
+            if not call.ended:
+                self._addresses = []  # the peer may have moved
+                self._try(call)
+
+        self._record(call, "call is tried again", why, after_ms=(when - now) // MS)
+        self.network.scheduler.at(when, again)
+        return True
+
+    def _record(self, call: Call, text: str, why: str, **more: int) -> None:
+        fields = {"peer": self.name, "error": why, **more}
+        who = call.caller or "ingress"
+        self.network.logbook.record(who, text, level="debug", call=call.id, parent=call.parent_id, fields=fields)
+
+
+class Connection:
+    """One connection, carrying one call at a time."""
+
+    def __init__(self, peer: Peer, sock: socket.socket) -> None:
+        self._peer = peer
+        self._network = peer.network
+        self._stream = Stream(peer.network.loop, sock)
+        self._stream.on_data = self._data
+        self._stream.on_close = self._closed
+        self._call: Call | None = None
+        self._reply: Reply | None = None
+        self._lost = True
+        """It ends against this side's will, when it ends."""
+
+    def carry(self, call: Call) -> None:
+        network = self._network
+        self._call, self._reply = call, None
+        call.then(self._over)
+        left = call.deadline - network.clock.peek()
+        if not self._stream.write(connect.write_request(self._peer.name, call, left, network.logbook.clock.tick()[0])):
+            self._stream.on_flushed = self._sent
+        elif self._call is call:
+            call.entered = True  # nobody here knows better; the reply says when it was not
+
+    def _sent(self) -> None:
+        if self._call is not None:
+            self._call.entered = True
+
+    def give_up(self) -> None:
+        """It has had time enough to come about."""
+        if not self._stream.connected:
+            self._stream.close(f"no connection within {CONNECTING // MS} ms")
+
+    def close(self, why: str) -> None:
+        self._lost = False
+        self._stream.close(why)
+
+    def is_usable(self) -> bool:
+        """Whether it can carry another call: the peer may have closed it while nobody looked, a guest computing."""
+        return self._stream.is_quiet()
+
+    def _over(self, call: Call) -> None:
+        """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
+        if self._call is call:
+            self._call = None
+            self._stream.close("its call is over")
+
+    def _data(self, data: bytes) -> None:
+        call = self._call
+        if call is None:
+            self._stream.close("a reply that nobody asked for")
+            return
+        if self._reply is None:
+            plain = connect.read_reply(data)
+            if plain is not None and len(plain[1]) <= self._network.limit and not self._stream.unsent:
+                self._network.logbook.clock.see(plain[0])
+                self._call = None
+                self._peer.keep(self)
+                call.end(Code.OK, plain[1])
+                return
+            limit = self._network.limit
+            self._reply = Reply(limit, 6 * limit + ERROR)
+        try:
+            self._reply.feed(data)
+        except Malformed as error:
+            self._stream.close(str(error))
+            return
+        if self._reply.is_too_long:
+            text = f"reply of {call.service}/{call.method} is over limits.message of {self._network.limit}"
+            call.end(Code.RESOURCE_EXHAUSTED, text.encode())
+        elif self._reply.complete:
+            self._call = None
+            self._finish(call, self._reply)
+            if self._reply.keep_alive and not self._stream.unsent:
+                self._peer.keep(self)
+            else:
+                self.close("as the peer wished")
+
+    def _finish(self, call: Call, reply: Reply) -> None:
+        named = dict(reply.headers)
+        self._network.logbook.clock.see(named.get(connect.CLOCK, ""))
+        if reply.status == 200 and named.get("content-type", "").startswith(connect.PROTO):
+            connect.read_metadata(reply.headers, call.reply_headers, call.reply_trailers)
+            call.end(Code.OK, bytes(reply.body))
+            return
+        code, text, details = connect.read_error(reply.status, bytes(reply.body))
+        executed = connect.NOT_EXECUTED not in named
+        is_safe = code is Code.UNAVAILABLE and not executed and connect.RETRY_AFTER not in named
+        if is_safe and self._peer.tries_again(call, text):
+            return
+        call.details = details
+        connect.read_metadata(reply.headers, call.reply_headers, call.reply_trailers)
+        call.end(code, text.encode(), executed=executed)
+
+    def _closed(self, why: str) -> None:
+        call, self._call = self._call, None
+        self._peer.forget(self, lost=self._lost)
+        if call is not None:
+            self._peer.unavailable(call, why, executed=not self._stream.unsent)
