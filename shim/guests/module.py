@@ -3,6 +3,7 @@ A guest that is a core WebAssembly module: its instance, its imports, its entrie
 """
 
 import ctypes
+import mmap
 import traceback
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,8 +30,10 @@ ENTRIES: Mapping[str, tuple[list[str], list[str]]] = {
 """Exports that the kernel enters, with their parameters and results."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_DONTNEED = 4
+_LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_LIBC.mmap.restype = ctypes.c_void_p
+_NOTHING = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10 | getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""For mmap, with MAP_FIXED, which Python does not name: address space without memory behind it (mmap(2))."""
 
 
 class GuestMemory:
@@ -46,9 +49,12 @@ class GuestMemory:
         self._size = 0
 
     def use(self, memory: wasmtime.Memory | None) -> None:
-        """This one from now on; the dead one's pages go back to the system (its store keeps the address for ever)."""
-        if self._memory is not None:
-            _LIBC.madvise(self._base, self.size(), _DONTNEED)
+        """
+        This one from now on. The dead one's pages go back to the system. Its addresses stay its store's, but as one mapping
+        with those of the other dead ones: a process may have no more than 65,530 (vm.max_map_count).
+        """
+        if self._memory is not None and self.size():
+            _LIBC.mmap(self._base, self._size, 0, _NOTHING, -1, 0)
         self._memory, self._base, self._size = memory, 0, 0
         if memory is not None:
             self._base = ctypes.addressof(memory.data_ptr(self._engine.store).contents)
