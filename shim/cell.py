@@ -17,9 +17,11 @@ from typing import TypeVar
 from shim import config
 from shim.abi import Abi
 from shim.clock import MS, Clock
+from shim.direct import Direct
 from shim.guests.edges import Edges
-from shim.guests.engine import STACK, Engine
+from shim.guests.engine import Engine
 from shim.guests.module import ModuleGuest
+from shim.guests.modules import STACK
 from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
@@ -80,6 +82,7 @@ class Cell:
             cache=node.cache,
             say=lambda text: self.logbook.record(node.name, text),
         )
+        self._engine.overdue = Direct(self.kernel).overdue
         edges = Edges(self._engine, node.message)
         for member in self.members:
             guest = ModuleGuest(self._engine, edges, member)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shim.guests.engine import compiled
+from shim.guests.modules import compiled
 from shim.messages import NodeError
 
 

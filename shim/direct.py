@@ -9,13 +9,30 @@ from collections.abc import Sequence
 
 from shim.calls import Call
 from shim.kernel import Kernel
-from shim.member import CURRENT, EDGE, ELSEWHERE, GRACE, METHOD, ODD, Crash, Edge, Member, State, crash_of
+from shim.member import CALL, CURRENT, EDGE, ELSEWHERE, GRACE, METHOD, ODD, Crash, Edge, Member, State, crash_of
 from shim.messages import Code, Failure
 
 
 class Direct:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._seen: tuple[str, int] = "", 0
+        self._since = 0
+
+    def overdue(self) -> bool:
+        """
+        Asked again and again while a guest runs whose work has no deadline, a program's main: whether the call by an edge that
+        it is in takes longer than a call may. It is timed from when it is seen first, for edges look at no clock.
+        """
+        now = self._kernel.clock.peek()
+        entered = [
+            target.guest for target in self._kernel.targets.values() if target.guest and target.guest.control[EDGE]
+        ]
+        first = next((guest for guest in entered if guest.edges[guest.control[EDGE] - 1].caller.limit is None), None)
+        seen = (first.name, first.control[CALL]) if first else ("", 0)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return first is not None and now - self._since > self._kernel.node.call + GRACE
 
     def link(self, member: Member, handle: int, method: int) -> None:
         """After a call by the kernel: the next one by this handle may go by an edge, where a guest of this thread answers."""
@@ -127,8 +144,8 @@ class Direct:
             if crash is None:
                 each.state = State.ENDED
             else:
-                self._kernel.crash(each, crash if each is inside[-1] else _along(inside[-1]))
-        return _along(inside[-1]) if crash else ending
+                self._kernel.crash(each, crash if each is inside[-1] else _along(inside[-1], crash))
+        return _along(inside[-1], crash) if crash else ending
 
     def _inside(self, member: Member) -> Sequence[Member]:
         """Whom the guest had called fused when it was cut off, and whom that one, outermost first."""
@@ -143,5 +160,6 @@ class Direct:
         return found
 
 
-def _along(culprit: Member) -> Crash:
-    return Crash(f"cut off, for {culprit.name} crashed, which was called fused")
+def _along(culprit: Member, crash: Crash) -> Crash:
+    text = f"cut off, for {culprit.name} crashed, which was called fused"
+    return Crash(text, interrupted=crash.interrupted)

@@ -22,8 +22,9 @@ from shim import config
 from shim.abi import Abi
 from shim.clock import MS, VirtualClock
 from shim.guests.edges import Edges
-from shim.guests.engine import STACK, Engine
+from shim.guests.engine import Engine
 from shim.guests.module import ModuleGuest
+from shim.guests.modules import STACK
 from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate

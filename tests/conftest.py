@@ -1,13 +1,19 @@
 """
+Tests marked `calls` run twice: with guarded calls between the guests of a node, and with fused ones. Those that ask of a
+guarded edge itself, that a crash ends there, are marked `guarded` and run once.
+
 Tests marked `engine` need a Docker Engine. Where none answers they are left out, and the last lines say so.
 
 With PARIGOT_REQUIRE_ENGINE=1, as in continuous integration, leaving them out is a failure.
 """
 
 import os
+from collections.abc import Iterator
 
 import docker
 import pytest
+
+from tests import guests
 
 HOW = (
     "They need a Docker Engine that answers: start one (`sudo systemctl start docker`), or name one by DOCKER_HOST, "
@@ -17,6 +23,20 @@ LEFT_OUT = pytest.StashKey[int]()
 WHY = pytest.StashKey[str]()
 NO_ENGINE = 4
 """The exit code where an engine is required and none answers: pytest's own for a usage error."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marked = metafunc.definition.get_closest_marker
+    if marked("calls"):
+        metafunc.fixturenames.append("calls")
+        metafunc.parametrize("calls", ["guarded"] if marked("guarded") else ["guarded", "fused"], indirect=True)
+
+
+@pytest.fixture
+def calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = guests.calls.set(request.param)
+    yield
+    guests.calls.reset(before)
 
 
 def engine_problem() -> str:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,8 @@ from parigot_oci.toolchains import go as toolchain
 from parigot_oci.toolchains.seam import Job
 
 ROOT = Path(__file__).parent.parent
+calls: ContextVar[Literal["guarded", "fused"]] = ContextVar("calls", default="guarded")
+"""How the guests of a node that `node` writes call each other: see the marker `calls` in tests/conftest.py."""
 SOURCES = Path(__file__).parent / "guests"
 CACHE = ROOT / ".pytest_cache" / "guests"
 SDK = ROOT / "sdk" / "c"
@@ -148,7 +151,7 @@ def node(
         "version": "1.0",
         "app": "test",
         "node": name,
-        "guests": [_guest(guest) for guest in guests],
+        "guests": [_guest(guest, own) for guest in guests],
         "builtins": builtins,
         "routes": {**own, **(routes or {})},
         "timeouts": {"startup_ms": startup_ms, "call_ms": call_ms},
@@ -172,7 +175,9 @@ def free_ports(count: int) -> list[int]:
         return [int(sock.getsockname()[1]) for sock in sockets]
 
 
-def _guest(guest: Guest) -> dict[str, object]:
+def _guest(guest: Guest, here: Mapping[str, object]) -> dict[str, object]:
+    """`here`: the services of the node's own guests, which may be called fused."""
+    fused = sorted(set(guest.requires) & set(here)) if calls.get() == "fused" and guest.instances == 1 else []
     return {
         "name": guest.name,
         "kind": guest.kind,
@@ -182,6 +187,7 @@ def _guest(guest: Guest) -> dict[str, object]:
         "requires": sorted(guest.requires),
         "exports": {s: sorted(methods) for s, methods in guest.exports.items()},
         "instances": guest.instances,
+        "fused": fused,
     }
 
 

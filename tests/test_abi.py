@@ -9,6 +9,8 @@ import pytest
 from tests import guests
 from tests.guests import Guest, node, program, service
 
+pytestmark = pytest.mark.calls
+
 ECHO = {"test.v1.Echo": ("Echo",)}
 MIB = 1 << 20
 

@@ -71,6 +71,7 @@ SEAMS = {"builders", "targets", "toolchains", "guests", "transports", "services"
 KIN = {
     ("parigot_oci.toolchains.*", "parigot_oci.toolchains.seam.*"),  # what toolchains have in common
     ("shim.guests.*", "shim.guests.engine.*"),  # the engine that every kind of guest runs in
+    ("shim.guests.*", "shim.guests.modules.*"),  # what it runs
     ("shim.guests.*", "shim.guests.binding.*"),  # the crossings into and out of it
     ("shim.guests.*", "shim.guests.edges.*"),  # and the edges between them
     ("shim.services.*", "shim.services._pb*"),  # generated

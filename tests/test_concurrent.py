@@ -13,6 +13,8 @@ from tests import guests
 from tests.guests import Guest
 from tests.placements import PLACEMENTS, run
 
+pytestmark = pytest.mark.calls
+
 MANY = 64
 FAN = tuple(f"test.v1.Gate{number}" for number in range(6))
 

@@ -5,6 +5,8 @@ import pytest
 from tests import guests
 from tests.guests import Guest, node
 
+pytestmark = pytest.mark.calls
+
 BUILTINS = ("file.v1.FileService", "log.v1.LogService")
 
 

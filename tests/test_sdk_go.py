@@ -14,6 +14,8 @@ from parigot_oci.toolchains import go
 from tests import guests
 from tests.guests import Guest, node
 
+pytestmark = pytest.mark.calls
+
 SDK = guests.ROOT / "sdk" / "go"
 METHODS = ("Big", "Echo", "Fail", "Leave", "Left", "Metadata", "Panic", "Sleep")
 REQUIRES = ("demo.Go", "file.v1.FileService", "log.v1.LogService")

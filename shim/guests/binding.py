@@ -10,6 +10,7 @@ alive as long as the store; and the library is bound by CDLL, which gives the GI
 """
 
 import ctypes
+import functools
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -130,12 +131,10 @@ class Crossing:
         self, params: Sequence[str], results: Sequence[str], callback: object, data: int | None = None
     ) -> wasmtime.Func:
         """The same of a callback as wasmtime_func_unchecked_callback_t has it; `data` is its environment."""
-        kinds = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
-        kind = wasmtime.FuncType([kinds[t]() for t in params], [kinds[t]() for t in results])
         made = _bindings.wasmtime_func_t()
         _func_new(
             self._context,
-            ctypes.cast(kind.ptr(), _POINTER),
+            ctypes.cast(_kind(tuple(params), tuple(results)).ptr(), _POINTER),
             ctypes.cast(callback, _POINTER),  # type: ignore[arg-type]
             data,
             None,
@@ -234,6 +233,12 @@ class Crossing:
     def memory_size(self, memory: wasmtime.Memory) -> int:
         """Bytes of a memory now."""
         return _memory_size(self._context, ctypes.addressof(memory._memory)) or 0
+
+
+@functools.cache
+def _kind(params: tuple[str, ...], results: tuple[str, ...]) -> wasmtime.FuncType:
+    kinds = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
+    return wasmtime.FuncType([kinds[kind]() for kind in params], [kinds[kind]() for kind in results])
 
 
 def grow_stack(config: wasmtime.Config, size: int) -> None:

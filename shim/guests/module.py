@@ -3,18 +3,20 @@ A guest that is a core WebAssembly module: its instance, its imports, its entrie
 """
 
 import ctypes
+import itertools
 import mmap
 import traceback
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import wasmtime
 
 from shim.abi import I32, MASK, Abi, Import, Served
 from shim.guests.binding import Extern, Frame, Trapped
-from shim.guests.edges import CalleeEnd, CallerEnd, Edges
+from shim.guests.edges import NAMES, CalleeEnd, CallerEnd, Edges
 from shim.guests.engine import Engine
+from shim.guests.modules import signature
 from shim.member import FIELDS, Crash, Edge, Member
 from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.wasi import Wasi
@@ -100,26 +102,26 @@ class ModuleGuest:
         Raises NodeError: no valid module, an import that nobody provides, an export that is missing or of another type.
         """
         spec = self._member.spec
-        self._module = self._engine.load(spec.wasm, spec.compiled)
+        self._module = self._engine.modules.load(spec.wasm, spec.compiled)
         self._abi = abi
         self._slot, self._finish = self._function(abi.slot()), self._function(abi.finish())
-        self._answer = self._function(abi.imports()["answer"])
+        functions = abi.imports()
+        self._answer = self._function(functions["answer"])
         call, answer = self._stub(self._function(abi.empty()))
         provided: Mapping[str, Mapping[str, Import]] = {
-            PARIGOT: {**abi.imports(), "call": abi.slot()},
+            PARIGOT: {**functions, "call": abi.slot()},
             WASI: wasi.imports(),
         }
         self._imports: list[wasmtime.Func] = []
         made: dict[tuple[str, str], wasmtime.Func] = {(PARIGOT, "call"): call, (PARIGOT, "answer"): answer}
-        for wanted in self._module.imports:
-            key = wanted.module, wanted.name or ""
-            known = provided.get(key[0], {}).get(key[1])
+        for module, name, kind in self._module.imports:
+            known = provided.get(module, {}).get(name)
             if known is None:
-                raise NodeError(f"{spec.name}: nobody provides the import {key[0]}.{key[1]}: see schemas/abi.md")
-            self._check_type(f"import {key[0]}.{key[1]}", wanted.type, known.params, known.results)
-            if key not in made:
-                made[key] = self._function(known)
-            self._imports.append(made[key])
+                raise NodeError(f"{spec.name}: nobody provides the import {module}.{name}: see schemas/abi.md")
+            self._check_type(f"import {module}.{name}", kind, known.params, known.results)
+            if (module, name) not in made:
+                made[module, name] = self._function(known)
+            self._imports.append(made[module, name])
         self._check_exports()
 
     def _stub(self, empty: wasmtime.Func) -> tuple[wasmtime.Func, wasmtime.Func]:
@@ -141,20 +143,18 @@ class ModuleGuest:
         return call, answer
 
     def _check_exports(self) -> None:
-        exports = {export.name: export.type for export in self._module.exports}
+        exports = self._module.exports
         for name in ("memory", "_start"):
             if name not in exports:
                 raise NodeError(f"{self._member.name}: it exports no {name}: a guest is a command of WASI preview 1")
-        if not isinstance(exports["memory"], wasmtime.MemoryType):
+        if exports["memory"] != wasmtime.MemoryType.__name__:
             raise NodeError(f"{self._member.name}: its export memory is no memory: see schemas/abi.md")
         for name, (params, results) in ENTRIES.items():
             if name in exports:
                 self._check_type(f"export {name}", exports[name], params, results)
 
-    def _check_type(self, what: str, found: object, params: Sequence[str], results: Sequence[str]) -> None:
-        wanted, had = _signature(params, results), "no function"
-        if isinstance(found, wasmtime.FuncType):
-            had = _signature(map(str, found.params), map(str, found.results))
+    def _check_type(self, what: str, had: str, params: Sequence[str], results: Sequence[str]) -> None:
+        wanted, had = signature(params, results), had if had.startswith("(") else "no function"
         if had != wanted:
             raise NodeError(f"{self._member.name}: its {what} is {had}, where {wanted} is wanted: see schemas/abi.md")
 
@@ -220,7 +220,7 @@ class ModuleGuest:
         try:
             self._unlink()
             self.memory.use(None)
-            exports = self._engine.crossing.instance(self._module, self._imports).exports(self._store)
+            exports = self._engine.crossing.instance(self._module.module, self._imports).exports(self._store)
             memory = exports["memory"]
             assert isinstance(memory, wasmtime.Memory), "checked in _check_exports"
             self.memory.use(memory)
@@ -284,7 +284,7 @@ class ModuleGuest:
         self._enter("parigot_resume", limit, number)
 
     def stop(self, limit: int | None) -> None:
-        if any(export.name == "parigot_stop" for export in self._module.exports):
+        if "parigot_stop" in self._module.exports:
             self._enter("parigot_stop", limit)
 
     def _enter(self, name: str, limit: int | None, *args: int) -> None:
@@ -318,7 +318,9 @@ class ModuleGuest:
 
     def _trace(self, frames: Sequence[Frame]) -> str:
         """The guest's own functions, innermost first: guests that wait for this entry are on the stack as well."""
-        return "\n".join(f"{self._member.name}!{frame.name}" for frame in _above(frames, self._engine.frames()))
+        above = _above(frames, self._engine.frames())
+        own = itertools.takewhile(lambda frame: not frame.module.startswith(NAMES), above)
+        return "\n".join(f"{self._member.name}!{frame.name}" for frame in own)
 
 
 def _above(frames: Sequence[Frame], outer: Sequence[Frame]) -> Sequence[Frame]:
@@ -332,7 +334,3 @@ def _above(frames: Sequence[Frame], outer: Sequence[Frame]) -> Sequence[Frame]:
 def _signed(number: int) -> int:
     """An i32 as it lies in memory."""
     return (number & MASK ^ 1 << 31) - (1 << 31)
-
-
-def _signature(params: Iterable[str], results: Iterable[str]) -> str:
-    return f"({', '.join(params)}) -> ({', '.join(results)})"

@@ -13,6 +13,8 @@ from tests.shim import wat
 from tests.shim.running import LIMIT, started
 from tests.shim.wat import EXPORTS, const, unless
 
+pytestmark = pytest.mark.calls
+
 SECOND = ("test.v1.Echo/Echo:well", "test.v1.Echo/Echo OK 4 well")
 """A call to a neighbour, made last, and its result."""
 
