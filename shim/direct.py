@@ -140,6 +140,8 @@ class Direct:
         crash = crash_of(ending)
         for each in inside:
             self.settle(each)
+        if crash is not None:  # whoever was entered by the kernel gave its name to the functions on the stack
+            crash.trace = crash.trace.replace(f"{member.name}!", f"{inside[-1].name}!")
         for each in reversed(inside):
             if crash is None:
                 each.state = State.ENDED

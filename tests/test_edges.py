@@ -213,6 +213,7 @@ def test_a_crash_takes_along_who_called_fused_and_ends_at_the_next_guarded_edge(
     assert statuses == [status, OK]
     assert "link0 " in texts[0]
     assert "crashed: cut off, for link1 crashed, which was called fused" in log
+    assert "link0!" not in log, "the functions on the stack are those of the guest that crashed"
     assert log.count("service=link1 text=restarted") == 1
     assert log.count("service=link0 text=restarted") == 1
 
