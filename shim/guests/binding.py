@@ -10,7 +10,6 @@ alive as long as the store; and the library is bound by CDLL, which gives the GI
 """
 
 import ctypes
-import functools
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -84,6 +83,7 @@ class Crossing:
         self._pending: BaseException | None = None
         self._cut = False
         self._places: dict[int, memoryview] = {}
+        self._kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], wasmtime.FuncType] = {}
         self._alive: list[object] = []
         self._watch(look)
 
@@ -134,7 +134,7 @@ class Crossing:
         made = _bindings.wasmtime_func_t()
         _func_new(
             self._context,
-            ctypes.cast(_kind(tuple(params), tuple(results)).ptr(), _POINTER),
+            ctypes.cast(self._kind(tuple(params), tuple(results)).ptr(), _POINTER),
             ctypes.cast(callback, _POINTER),  # type: ignore[arg-type]
             data,
             None,
@@ -142,6 +142,14 @@ class Crossing:
         )
         self._alive.append(callback)
         return wasmtime.Func._from_raw(made)
+
+    def _kind(self, params: tuple[str, ...], results: tuple[str, ...]) -> wasmtime.FuncType:
+        """A function's type, made once: it belongs to the engine that it is used with first."""
+        kinds = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
+        if (params, results) not in self._kinds:
+            made = wasmtime.FuncType([kinds[kind]() for kind in params], [kinds[kind]() for kind in results])
+            self._kinds[params, results] = made
+        return self._kinds[params, results]
 
     def _place(self, address: int) -> memoryview:
         if len(self._places) >= _PLACES:
@@ -233,12 +241,6 @@ class Crossing:
     def memory_size(self, memory: wasmtime.Memory) -> int:
         """Bytes of a memory now."""
         return _memory_size(self._context, ctypes.addressof(memory._memory)) or 0
-
-
-@functools.cache
-def _kind(params: tuple[str, ...], results: tuple[str, ...]) -> wasmtime.FuncType:
-    kinds = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
-    return wasmtime.FuncType([kinds[kind]() for kind in params], [kinds[kind]() for kind in results])
 
 
 def grow_stack(config: wasmtime.Config, size: int) -> None:
