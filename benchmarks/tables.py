@@ -41,7 +41,7 @@ class Table:
 
 def tables(results: Results) -> list[Table]:
     """All that say something: a cell that was not measured has a dash, rows and tables of dashes alone are left out."""
-    measured = [make(results) for make in (_local, _typed, _remote, _throughput, _processes, _making)]
+    measured = [make(results) for make in (_local, _typed, _remote, _throughput, _processes, _making, _images)]
     filled = [
         Table(table.title, table.columns, [row for row in table.rows if set(row[1:]) != {NOTHING}])
         for table in measured
@@ -170,6 +170,13 @@ def _making(results: Results) -> Table:
 
 def _size(results: Results, series: str) -> str:
     return _cell(lambda: f"{results[series].medians()[0] / 1024:,.0f} KiB")
+
+
+def _images(results: Results) -> Table:
+    own, whole = (_size(results, f"image/{name}") for name in ("own", "whole"))
+    rows = [("examples/hello: two images", _spread(results, "image/build"), whole, own)]
+    columns = ("", "built again", "an image", "of it, what no other image of the app has")
+    return Table("Images", columns, rows)
 
 
 def left_out(results: Results) -> Mapping[str, list[str]]:
