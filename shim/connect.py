@@ -10,10 +10,8 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 from urllib.parse import parse_qsl
-
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
 
 from shim.calls import Call, Metadata, is_reserved
 from shim.clock import MS
@@ -197,6 +195,9 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _detail(serialised: bytes) -> dict[str, str]:
+    from google.protobuf.any_pb2 import Any  # noqa: PLC0415 - for errors with details alone: it costs a start 20 ms
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
     try:
         detail = Any.FromString(serialised)
     except DecodeError:
@@ -206,4 +207,37 @@ def _detail(serialised: bytes) -> dict[str, str]:
 
 def _any(name: str, value: str) -> bytes:
     content = base64.b64decode(value + "=" * (-len(value) % 4))
+    from google.protobuf.any_pb2 import Any  # noqa: PLC0415 - as above
+
     return Any(type_url=f"type.googleapis.com/{name}", value=content).SerializeToString()
+
+
+NO_DESCRIPTOR = "no descriptor: name its .proto under `protos` in parigot.yaml, or send application/proto"
+
+
+class Json(Protocol):
+    """JSON on the wire, by the descriptors of the app's .proto files (shim/transcode.py)."""
+
+    def to_proto(self, service: str, method: str, body: bytes) -> bytes:
+        """Raises Failure: INVALID_ARGUMENT, UNIMPLEMENTED without a descriptor."""
+
+    def to_json(self, service: str, method: str, body: bytes) -> bytes:
+        """Raises Failure: INTERNAL."""
+
+    def is_streaming(self, service: str, method: str) -> bool: ...
+
+    def has_no_side_effects(self, service: str, method: str) -> bool: ...
+
+
+class NoJson:
+    """Where there are no descriptors."""
+
+    def to_proto(self, service: str, method: str, _body: bytes) -> bytes:
+        raise Failure(Code.UNIMPLEMENTED, f"{service}/{method}: {NO_DESCRIPTOR}", executed=False)
+
+    to_json = to_proto
+
+    def is_streaming(self, _service: str, _method: str) -> bool:
+        return False
+
+    has_no_side_effects = is_streaming

@@ -16,8 +16,9 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
-from shim import config, vitals
+from shim import config, connect, vitals
 from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
@@ -29,8 +30,7 @@ from shim.member import State
 from shim.messages import NodeError
 from shim.peer import Peer
 from shim.server import Server
-from shim.services import file, log
-from shim.transcode import Transcoder
+from shim.services import log
 from shim.transports.local import BuiltinTarget
 from shim.transports.remote import RemoteTarget
 from shim.transports.threads import Place, Places, ThreadTarget
@@ -53,6 +53,8 @@ class Host:
         self._rates = {spec.name: Rate(self._clock) for spec in self.node.guests}
         self._open = False
         """The ports lead to services that are ready."""
+        self._hosted: dict[str, BuiltinTarget] = {}
+        """Built-in services that the main cell's thread runs."""
         self._begun: list[str] = []
         """What has been started, or was to be, in that order."""
         self._ending: Ending | None = None
@@ -167,25 +169,25 @@ class Host:
     # --- what it is made of ------------------------------------------------------------------------------------------
 
     def _equip(self) -> None:
-        hosted: dict[str, BuiltinTarget] = {}
         if "file" in self.node.builtins:
+            file = _files()
             files = file.Files(self.node.data or Path("data"), self.node.message)
-            hosted[file.SERVICE] = BuiltinTarget(files.handlers())
+            self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
         for cell in (self._main, *self._others):
-            cell.kernel.targets.update(self._targets(cell, hosted))
+            cell.kernel.targets.update(self._targets(cell))
             cell.equip(self._rates, self._env)
 
-    def _targets(self, here: Cell, hosted: Mapping[str, BuiltinTarget]) -> dict[str, Target]:
-        """Where the calls of the guests in a cell go. `hosted`: built-in services that the main cell's thread runs."""
+    def _targets(self, here: Cell) -> dict[str, Target]:
+        """Where the calls of the guests in a cell go."""
         found: dict[str, Target] = {log.SERVICE: BuiltinTarget(log.handlers(here.logbook, self._rates))}
-        for service, builtin in hosted.items():
+        for service, builtin in self._hosted.items():
             found[service] = builtin if here is self._main else self._elsewhere(here, service, builtin)
         for guest in self._guests.values():
             for service, methods in guest.spec.exports.items():
                 found[service] = guest.target(here, tuple(sorted(methods)))
         for service, route in self.node.routes.items():
             if route.node:
-                methods = tuple(sorted(self.node.methods.get(service) or file.METHODS))
+                methods = tuple(sorted(self.node.methods.get(service) or _files().METHODS))
                 peer, ready = Peer(here.network, route.url), Peer(here.network, route.health)
                 found[service] = RemoteTarget(peer, ready, service, methods)
             elif service not in found:
@@ -219,17 +221,23 @@ class Host:
         main = self._main
         if self.node.health is not None:
             vitals.serve(self.node.health, self._why_unhealthy, self._serves, self._log.clock.read)
-        transcoder = Transcoder(self.node.descriptors if self.node.listen or self.node.ports else None)
+        transcoder = self._json()
         if self.node.goodbye is not None:
             self._ending = Ending(main.kernel, main.network, self.node.goodbye)
         if self.node.listen is not None:
             exported = frozenset(service for spec in self.node.guests for service in spec.exports)
-            hosted = frozenset([file.SERVICE] if "file" in self.node.builtins else [])
-            door = Inside(main.kernel, exported | hosted, self._goodbye)
+            door = Inside(main.kernel, exported | set(self._hosted), self._goodbye)
             self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen))
         for port in self.node.ports:
             outside = Outside(main.kernel, port, transcoder, self._why_unhealthy)
             self._servers.append(Server(main.loop, main.kernel, outside, transcoder, (port.address, port.port)))
+
+    def _json(self) -> connect.Json:
+        if self.node.descriptors is None:
+            return connect.NoJson()
+        from shim.transcode import Transcoder  # noqa: PLC0415 - for this node alone: it costs a start 40 ms
+
+        return Transcoder(self.node.descriptors)
 
     def _goodbye(self, sender: str, lost: bool) -> None:
         if self._ending is not None:
@@ -250,12 +258,19 @@ class Host:
         return ""
 
     def _serves(self, service: str) -> bool | None:
-        if service == file.SERVICE and "file" in self.node.builtins:
+        if service in self._hosted:
             return True
         for guest in self._guests.values():
             if service in guest.spec.exports:
                 return guest.is_ready()
         return None
+
+
+def _files() -> ModuleType:
+    """The built-in file service: for nodes alone that have it or call it, for it costs a start 20 ms."""
+    from shim.services import file  # noqa: PLC0415
+
+    return file
 
 
 def _with_args(node: config.Node, args: list[str]) -> config.Node:

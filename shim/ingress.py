@@ -7,7 +7,6 @@ from shim.config import Port
 from shim.kernel import Kernel
 from shim.messages import Code, Failure
 from shim.server import Respond
-from shim.transcode import Transcoder
 
 GOODBYE = "/parigot.v1.Node/Goodbye"
 
@@ -17,7 +16,7 @@ class Outside:
 
     trusted = False
 
-    def __init__(self, kernel: Kernel, port: Port, transcoder: Transcoder, is_healthy: Callable[[], str]) -> None:
+    def __init__(self, kernel: Kernel, port: Port, transcoder: connect.Json, is_healthy: Callable[[], str]) -> None:
         self._kernel = kernel
         self._port = port
         self._transcoder = transcoder

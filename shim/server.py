@@ -20,7 +20,6 @@ from shim.http import Headers, Malformed, Request, Requests
 from shim.kernel import Kernel
 from shim.loop import READ, Loop, Stream
 from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
-from shim.transcode import Transcoder
 
 CONNECTIONS = 1_024
 """Connections open at once at one server."""
@@ -52,7 +51,7 @@ Respond = Callable[[int, str, bytes], None]
 
 class Server:
     def __init__(
-        self, loop: Loop, kernel: Kernel, door: Door, transcoder: Transcoder, address: tuple[str, int]
+        self, loop: Loop, kernel: Kernel, door: Door, transcoder: connect.Json, address: tuple[str, int]
     ) -> None:
         """Listens at the address. Raises NodeError: it is taken, or not this machine's."""
         self.loop = loop

@@ -6,17 +6,16 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError
 
+from shim.connect import NO_DESCRIPTOR
 from shim.messages import Code, Failure, NodeError
 
 
 class Transcoder:
-    """For all services that the descriptors know; without descriptors, for none."""
+    """For all services that the descriptors know."""
 
-    def __init__(self, descriptors: Path | None) -> None:
+    def __init__(self, descriptors: Path) -> None:
         """Raises NodeError: no such file, or no FileDescriptorSet."""
         self._pool = descriptor_pool.DescriptorPool()
-        if descriptors is None:
-            return
         try:
             known = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
         except (OSError, DecodeError) as error:
@@ -63,5 +62,4 @@ class Transcoder:
         try:
             return self._pool.FindServiceByName(service).methods_by_name[method]
         except KeyError:
-            text = f"{service}/{method}: no descriptor: name its .proto under `protos` in parigot.yaml, or send application/proto"
-            raise Failure(Code.UNIMPLEMENTED, text, executed=False) from None
+            raise Failure(Code.UNIMPLEMENTED, f"{service}/{method}: {NO_DESCRIPTOR}", executed=False) from None

@@ -5,8 +5,8 @@ Formats: /healthz is plain text; grpc.health.v1 (github.com/grpc/grpc/blob/maste
 """
 
 import json
+import socket
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from shim import connect
@@ -68,6 +68,24 @@ def serve(
     Every answer carries a reading of the logical `clock`: what a node does because another is ready comes after that.
     """
 
+    try:
+        listener = socket.create_server(
+            address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET, backlog=64
+        )
+    except OSError as error:
+        raise NodeError(f"cannot listen at {address[0]}:{address[1]}: {error.strerror}: end what uses it") from error
+    Thread(target=_answer_at, args=(listener, is_healthy, serves, clock), name="health", daemon=True).start()
+
+
+def _answer_at(
+    listener: socket.socket,
+    is_healthy: Callable[[], str],
+    serves: Callable[[str], bool | None],
+    clock: Callable[[], str],
+) -> None:
+    # Here, so that a node does not wait 40 ms for it at its start.
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: PLC0415
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
@@ -103,8 +121,7 @@ def serve(
         def handle_error(self, request: object, client_address: object) -> None:
             """A peer that went away in the middle is no news."""
 
-    try:
-        server = Listener(address, Handler)
-    except OSError as error:
-        raise NodeError(f"cannot listen at {address[0]}:{address[1]}: {error.strerror}: end what uses it") from error
-    Thread(target=server.serve_forever, name="health", daemon=True).start()
+    server = Listener(listener.getsockname(), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.serve_forever()

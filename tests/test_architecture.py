@@ -42,10 +42,10 @@ LAYERS = {
         guests transports services
         runner wasi
         abi
-        metadata launching direct
+        metadata launching direct transcode
         kernel peer
         member connect stdio
-        calls logbook transcode
+        calls logbook
         scheduler
         config clock loop
         messages wire http
@@ -90,7 +90,7 @@ HOMES = {
     "grpc": {"benchmarks.alternatives.grpc_python"},
     "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
-    "socket": {"shim.health", "shim.loop", "shim.peer", "shim.server"},
+    "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server"},
     "ssl": {"shim.peer", "shim.server"},
     "ctypes": {"shim.guests.*"},
     "sqlite3": {"shim.services.*"},
