@@ -19,7 +19,7 @@ from shim.abi import Abi
 from shim.clock import MS, Clock
 from shim.direct import Direct
 from shim.guests.edges import Edges
-from shim.guests.engine import Engine
+from shim.guests.engine import Engine, Shared
 from shim.guests.module import ModuleGuest
 from shim.guests.modules import STACK
 from shim.kernel import Kernel
@@ -70,20 +70,15 @@ class Cell:
         self.members.append(Member(spec))
         return self.members[-1]
 
-    def equip(self, rates: Mapping[str, Rate], env: Callable[[config.Guest], Mapping[str, str]]) -> None:
+    def equip(
+        self, shared: Shared, rates: Mapping[str, Rate], env: Callable[[config.Guest], Mapping[str, str]]
+    ) -> None:
         """Loads its guests. Raises NodeError. `rates` bounds what each may log; `env` gives its environment."""
         if not self.members:
             return
-        node = self.node
-        self._engine = Engine(
-            self.kernel.clock,
-            fuel=node.seed is not None,
-            memory=node.memory,
-            cache=node.cache,
-            say=lambda text: self.logbook.record(node.name, text),
-        )
+        self._engine = Engine(shared, self.kernel.clock, memory=self.node.memory)
         self._engine.overdue = Direct(self.kernel).overdue
-        edges = Edges(self._engine, node.message)
+        edges = Edges(self._engine, self.node.message)
         for member in self.members:
             guest = ModuleGuest(self._engine, edges, member)
             stdio = self._stdio(member, rates[member.name])

@@ -22,6 +22,7 @@ from shim import config, connect, vitals
 from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
+from shim.guests.engine import Shared
 from shim.ingress import Inside, Outside
 from shim.instances import Instances
 from shim.kernel import Target
@@ -175,7 +176,13 @@ class Host:
             self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
         for cell in (self._main, *self._others):
             cell.kernel.targets.update(self._targets(cell))
-            cell.equip(self._rates, self._env)
+        if self.node.guests:
+            shared = Shared(fuel=self.node.seed is not None, cache=self.node.cache, say=self._say)
+            for cell in (self._main, *self._others):
+                cell.equip(shared, self._rates, self._env)
+
+    def _say(self, text: str) -> None:
+        self._log.record(self.node.name, text)
 
     def _targets(self, here: Cell) -> dict[str, Target]:
         """Where the calls of the guests in a cell go."""

@@ -22,7 +22,7 @@ from shim import config
 from shim.abi import Abi
 from shim.clock import MS, VirtualClock
 from shim.guests.edges import Edges
-from shim.guests.engine import Engine
+from shim.guests.engine import Engine, Shared
 from shim.guests.module import ModuleGuest
 from shim.guests.modules import STACK
 from shim.kernel import Kernel
@@ -92,7 +92,7 @@ def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: P
     node = config.Node(app="", name=guest.name, guests=(guest,), startup=startup, memory=memory)
     kernel = Kernel(node, clock, logbook, Scheduler(clock, lambda timeout: None))
     member = Member(guest)
-    engine = Engine(clock, fuel=False, memory=memory, cache=cache)
+    engine = Engine(Shared(fuel=False, cache=cache), clock, memory=memory)
     body = ModuleGuest(engine, Edges(engine, node.message), member)
     rate = Rate(clock)
     stdio = LoggedStdio(Lines(logbook, rate, guest.name, "stdout"), Lines(logbook, rate, guest.name, "stderr"))

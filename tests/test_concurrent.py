@@ -5,6 +5,7 @@ What is asserted is order and overlap: a gate lets nobody through before all are
 time gets none of them answered.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,25 @@ def test_a_fan_asks_all_at_once(tmp_path: Path, placement: str) -> None:
     assert done.stdout == "test.v1.Fan/Wait OK 12 " + "x\n" * len(FAN) + "\n", done.log
 
 
+def test_fronts_on_threads_of_their_own_hold_64_callers_at_once(tmp_path: Path) -> None:
+    texts = [f"call {number}" for number in range(MANY)]
+    fronts = replace(front(guests.c("front"), "test.v1.Gate"), instances=3)
+    services = [gate("test.v1.Gate", meet=MANY), fronts]
+    done = run(tmp_path, services, caller("test.v1.Front/Wait", *texts), "together")
+    assert done.stdout.splitlines() == [f"test.v1.Front/Wait OK {len(text)} {text}" for text in texts]
+
+
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_program_that_waits_for_one_call_does_not_hold_up_its_others(tmp_path: Path, placement: str) -> None:
     done = run(tmp_path, [gate("test.v1.Gate", meet=3)], caller("test.v1.Gate/Wait", "a", "b", "c"), placement)
     assert done.stdout.splitlines() == [f"test.v1.Gate/Wait OK 1 {text}" for text in "abc"]
 
 
+@pytest.mark.parametrize("instances", [1, 2])
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_what_became_of_a_call_is_passed_on_whole(tmp_path: Path, placement: str) -> None:
+def test_what_became_of_a_call_is_passed_on_whole(tmp_path: Path, placement: str, instances: int) -> None:
     behind = guests.service("behind", exports={"test.v1.Behind": ["Wait"]})
-    services = [behind, front(guests.c("front"), "test.v1.Behind")]
+    services = [replace(one, instances=instances) for one in (behind, front(guests.c("front"), "test.v1.Behind"))]
     done = run(tmp_path, services, caller("test.v1.Front/Wait", "@100000", "!fail", "!trap", "@0"), placement)
     assert done.stdout.splitlines() == [
         "test.v1.Front/Wait OK 100000 same",

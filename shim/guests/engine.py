@@ -1,5 +1,5 @@
 """
-The wasmtime engine of a thread, its store, and how an entry that takes too long is ended.
+The store of a thread, what it shares with those of others, and how an entry that takes too long is ended.
 
 In real time an entry is ended by an epoch, which a watchdog thread raises; under a seed by fuel, since a loop does not
 advance a virtual clock and since fuel ends it at the same instruction on every run.
@@ -25,38 +25,61 @@ LOOK = 0.02
 """Seconds between two looks of the watchdog while a guest runs."""
 
 
-class Engine:
+class Shared:
     """
-    One engine, one store. `interruption`, once set, ends whatever runs; `say` is told why machine code is not used that is
-    there.
+    What the stores of a node have in common, whatever thread each belongs to: wasmtime's engine, the modules that it has
+    compiled, and the watchdog, which keeps asking whether what runs may go on.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        fuel: bool,
-        memory: int,
-        cache: Path | None,
-        say: Callable[[str], None] = lambda _text: None,
-    ) -> None:
-        self._clock = clock
+    def __init__(self, *, fuel: bool, cache: Path | None, say: Callable[[str], None] = lambda _text: None) -> None:
+        """`say` is told why machine code is not used that is there."""
         self.burns_fuel = fuel
         self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target()))
         self.modules = Modules(self.engine, fuel=fuel, cache=cache, say=say)
+        self.stores: list[Engine] = []
+        self._awake = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def wake(self) -> None:
+        """From any thread: a guest begins to run."""
+        self._awake.set()
+
+    def _watch(self) -> None:
+        while True:
+            self._awake.wait()
+            self.engine.increment_epoch()
+            time.sleep(LOOK)
+            if not self._is_running():
+                self._awake.clear()
+                if self._is_running():  # entered in between
+                    self._awake.set()
+
+    def _is_running(self) -> bool:
+        return any(store.runs for store in self.stores)
+
+
+class Engine:
+    """A store, for the guests of one thread. `interruption`, once set, ends whatever runs."""
+
+    def __init__(self, shared: Shared, clock: Clock, *, memory: int) -> None:
+        self._shared = shared
+        self._clock = clock
+        self.burns_fuel = shared.burns_fuel
+        self.engine = shared.engine
+        self.modules = shared.modules
         self.store = wasmtime.Store(self.engine)
         many = 1 << 30
         self.store.set_limits(memory_size=memory, table_elements=1 << 17, instances=many, tables=many, memories=many)
         self.store.set_epoch_deadline(1)
         self.interruption: BaseException | None = None
         self.crossing = Crossing(self.store, self._goes_on)
+        self.runs = 0
+        """Entries that have begun and are not over."""
         self._limit: int | None = None
-        self._runs = 0
-        self._awake = threading.Event()
         self._trip: Callable[..., int] | None = None
         self.overdue: Callable[[], bool] = lambda: False
         """Asked while an entry without a limit runs: whether it is to be ended all the same."""
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        shared.stores.append(self)
 
     def frames(self) -> Sequence[Frame]:
         """The functions of guests on the stack now, innermost first: known by tripping on purpose."""
@@ -76,16 +99,16 @@ class Engine:
     def enter(self, limit: int | None) -> tuple[int | None, int]:
         """An entry into a guest begins, to be ended when the clock reads `limit`. Entries nest: what it gives is for `leave`."""
         outer, left = self._limit, self.store.get_fuel() if self.burns_fuel else 0
-        self._runs += 1
+        self.runs += 1
         self.arm(limit)
-        if self._runs == 1:
-            self._awake.set()
+        if self.runs == 1:
+            self._shared.wake()
         return outer, left
 
     def leave(self, entered: tuple[int | None, int]) -> None:
         """The entry is over."""
         outer, left = entered
-        self._runs -= 1
+        self.runs -= 1
         self._limit = outer
         self.excuse()
         if self.burns_fuel:
@@ -128,13 +151,3 @@ class Engine:
         if self._limit is None or self.burns_fuel:
             return not self.overdue()
         return self._clock.peek() < self._limit
-
-    def _watch(self) -> None:
-        while True:
-            self._awake.wait()
-            self.engine.increment_epoch()
-            time.sleep(LOOK)
-            if not self._runs:
-                self._awake.clear()
-                if self._runs:  # entered in between
-                    self._awake.set()

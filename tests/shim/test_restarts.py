@@ -12,6 +12,7 @@ from shim import config
 from shim.calls import Call
 from shim.cell import Cell, start_deep
 from shim.clock import MS, RealClock
+from shim.guests.engine import Shared
 from shim.logbook import Logbook, Rate
 from shim.messages import Code
 from shim.transports.local import GuestTarget
@@ -62,13 +63,13 @@ def test_twenty_thousand_crashes_cost_a_few_kibibytes_each() -> None:
         requires=frozenset(),
         exports={SERVICE: (METHOD,)},
     )
-    node = config.Node(app="", name="node", guests=(spec,), cache=guests.CACHE)
+    node = config.Node(app="", name="node", guests=(spec,))
     outcome: list[object] = []
 
     def work() -> None:
         cell = Cell(node, clock, Logbook(clock, stream=Nowhere()))
         member = cell.add(spec)
-        cell.equip({spec.name: Rate(clock)}, lambda spec: spec.env)
+        cell.equip(Shared(fuel=False, cache=guests.CACHE), {spec.name: Rate(clock)}, lambda spec: spec.env)
         cell.runner.start(member)
         target = GuestTarget(cell.runner, member, (METHOD,))
         sizes = []
