@@ -25,7 +25,7 @@ class Clock(Protocol):
         """Nanoseconds on a clock that never goes back and starts near 0."""
 
     def peek(self) -> int:
-        """As `now`, but for the kernel's own book-keeping: costs nothing in virtual time."""
+        """For the kernel's own book-keeping: as `now`, from whatever beginning; costs nothing in virtual time."""
 
     def wall(self) -> int:
         """Nanoseconds since 1970, UTC; may jump."""
@@ -44,10 +44,10 @@ class RealClock:
         self._start = time.monotonic_ns()
         self._shift = int(os.environ.get(SHIFT, "0")) * MS
 
+    peek = staticmethod(time.monotonic_ns)
+
     def now(self) -> int:
         return time.monotonic_ns() - self._start
-
-    peek = now
 
     def wall(self) -> int:
         return time.time_ns() + self._shift
@@ -101,34 +101,33 @@ class LogicalClock:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._latest = (0, 0)
-        """Microseconds and counter: one value, so that any thread reads both of the same moment."""
+        self._latest = 0
+        """Microseconds, then 16 bits of the counter, which carries over: one value, so that any thread reads both of a moment."""
 
     def tick(self) -> tuple[str, int]:
         """A new reading, later than all before: its text, and the wall clock's nanoseconds."""
         with self._lock:
             wall = self._clock.wall()
-            now = (wall // 1_000, 0)
-            self._latest = now if now[0] > self._latest[0] else _after(*self._latest)
-            return self.read(), wall
+            self._latest = latest = max(wall // 1_000 << 16, self._latest + 1)
+        return _text(latest), wall
 
     def read(self) -> str:
         """The latest reading: whoever sees it comes after all records so far."""
-        micros, count = self._latest
-        return f"{micros:016x}.{count:04x}"
+        return _text(self._latest)
 
     def see(self, text: str) -> None:
         """Another node's reading has come in; one that is no reading is left alone."""
-        head, _, tail = text.partition(".")
+        if len(text) != 21 or text[16] != ".":
+            return
         try:
-            seen = (int(head, 16), int(tail, 16))
+            seen = int(text[:16], 16) << 16 | int(text[17:], 16)
         except ValueError:
             return
         # A peer cannot push the clock beyond what 16 digits hold in this century.
-        if len(head) == 16 and len(tail) == 4 and seen[0] < 1 << 52:
+        if self._latest < seen < 1 << 68:
             with self._lock:
                 self._latest = max(self._latest, seen)
 
 
-def _after(micros: int, count: int) -> tuple[int, int]:
-    return (micros, count + 1) if count < 0xFFFF else (micros + 1, 0)
+def _text(reading: int) -> str:
+    return f"{reading >> 16:016x}.{reading & 0xFFFF:04x}"

@@ -79,7 +79,7 @@ def read_error(http_status: int, body: bytes) -> tuple[Code, str, list[bytes]]:
 
 
 def write_request(host: str, call: Call, left: int, clock: str) -> bytes:
-    """A request to another node, its body included; `left` is what is left of the deadline, in nanoseconds."""
+    """The head of a request to another node; `left` is what is left of the deadline, in nanoseconds."""
     more = "".join([f"{name}: {value}\r\n" for name, value in call.headers.items])
     head = (
         f"POST /{call.service}/{call.method} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {PROTO}\r\n"
@@ -87,13 +87,13 @@ def write_request(host: str, call: Call, left: int, clock: str) -> bytes:
         f"{CALL}: {call.id}\r\n{CALLER}: {call.caller}\r\n{CLOCK}: {clock}\r\n{more}"
         f"content-length: {len(call.request)}\r\n\r\n"
     )
-    return head.encode() + call.request
+    return head.encode()
 
 
 def write_reply(reply: bytes, clock: str) -> bytes:
-    """A reply without metadata, to another node."""
+    """The head of a reply without metadata, to another node."""
     head = f"HTTP/1.1 200 OK\r\ncontent-type: {PROTO}\r\n{CLOCK}: {clock}\r\ncontent-length: {len(reply)}\r\n\r\n"
-    return head.encode() + reply
+    return head.encode()
 
 
 # What a kernel writes for most calls, to the byte, its peer reads by one expression, if it comes in one piece. It is a short

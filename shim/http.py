@@ -30,10 +30,15 @@ class Malformed(Exception):
 class Request:
     url: bytes = b""
     headers: Headers = field(default_factory=list)
-    body: bytearray = field(default_factory=bytearray)
-    """One byte more than there is room for, at least, where it was too long."""
+    pieces: list[bytes] = field(default_factory=list)
+    size: int = 0
+    """Bytes of the body; one more than there is room for, at least, where it was too long."""
     method: str = ""
     keep_alive: bool = True
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 class Requests:
@@ -66,7 +71,7 @@ class Requests:
             raise Malformed(400, f"no HTTP/1.1: {error}") from error
         # Counted here, since the parser keeps a header to itself until it has it whole. Chunks may cost as much as they hold.
         self._beside += len(data)
-        if self._beside > HEAD + len(self._next.body):
+        if self._beside > HEAD + self._next.size:
             raise Malformed(431, f"headers over {HEAD} bytes")
 
     def _feed(self, data: bytes) -> None:
@@ -109,8 +114,9 @@ class Requests:
 
     def on_body(self, body: bytes) -> None:
         self._beside -= len(body)
-        if len(self._next.body) <= self._room:  # what is beyond would only be refused
-            self._next.body += body
+        if self._next.size <= self._room:  # what is beyond would only be refused
+            self._next.pieces.append(body)
+            self._next.size += len(body)
 
     def on_message_complete(self) -> None:
         self._next.method = self._parser.get_method().decode("latin-1")
@@ -126,17 +132,22 @@ class Reply:
         """Bytes that the body may have, with status 200 and with any other; what is beyond is not kept."""
         self.status = 0
         self.headers: Headers = []
-        self.body = bytearray()
         self.complete = False
         self.keep_alive = False
         """Of a complete one: the connection can be used again."""
+        self._pieces: list[bytes] = []
+        self._size = 0
         self._rooms = room, error_room
         self._received = 0
         self._parser = httptools.HttpResponseParser(self)
 
     @property
     def is_too_long(self) -> bool:
-        return len(self.body) > self._rooms[self.status != 200]
+        return self._size > self._rooms[self.status != 200]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._pieces)
 
     def feed(self, data: bytes) -> None:
         """Raises Malformed."""
@@ -162,7 +173,8 @@ class Reply:
 
     def on_body(self, body: bytes) -> None:
         if not self.is_too_long:
-            self.body += body
+            self._pieces.append(body)
+            self._size += len(body)
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # the reply is still to come

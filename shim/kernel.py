@@ -154,13 +154,16 @@ class Kernel:
 
     def _time(self, call: Call) -> None:
         """From here on its deadline ends the call."""
-        allowed = -(-max(0, call.deadline - self.clock.peek()) // MS)
+        now = self.clock.peek()
 
-        late = f"{call.service}/{call.method} did not answer within {allowed} ms"
-        call.timer = self.scheduler.at(call.deadline, lambda: call.late(late))
+        def late() -> None:
+            allowed = -(-max(0, call.deadline - now) // MS)
+            call.late(f"{call.service}/{call.method} did not answer within {allowed} ms")
+
+        call.timer = self.scheduler.at(call.deadline, late)
 
     def _report(self, call: Call) -> None:
-        if call.code is Code.OK:
+        if not call.status:
             return
         fields = {
             "code": call.code.name,

@@ -117,8 +117,13 @@ class Stream:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop.watch(sock, READ, self._ready)
 
-    def write(self, data: bytes) -> bool:
+    def write(self, head: bytes, body: bytes = b"") -> bool:
         """Sends, or keeps to be sent. Returns whether everything has left."""
+        if len(body) <= PIECE:  # one system call costs more than to copy so much
+            return self._write(head + body)
+        return self._write(head) & self._write(body)
+
+    def _write(self, data: bytes) -> bool:
         if self.closed:
             return False
         sent = 0

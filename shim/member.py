@@ -242,7 +242,9 @@ class Member:
         """
         if self.ended and self.has_work(scope):
             return self.ended.popleft()
-        wanted = next((call for call in self.waiting if scope is None or call.belongs_to(scope)), None)
+        if scope is None:
+            return self.waiting.popleft() if self.waiting else None
+        wanted = next((call for call in self.waiting if call.belongs_to(scope)), None)
         if wanted is None:
             return None
         first = next(call for call in self.waiting if call is wanted or call.caller == wanted.caller)

@@ -103,8 +103,7 @@ class Peer:
         self._try(call)
 
     def _try(self, call: Call) -> None:
-        connection = None if self._waiting else self._usable()
-        if connection is not None:
+        if not self._waiting and (connection := self._usable()):
             connection.carry(call)
             return
         self._waiting[call] = None
@@ -234,6 +233,8 @@ class Connection:
         self._stream = Stream(peer.network.loop, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
+        self.is_usable = self._stream.is_quiet
+        """Whether it can carry another call: the peer may have closed it while nobody looked, a guest computing."""
         self._call: Call | None = None
         self._reply: Reply | None = None
         self._lost = True
@@ -244,7 +245,8 @@ class Connection:
         self._call, self._reply = call, None
         call.then(self._over)
         left = call.deadline - network.clock.peek()
-        if not self._stream.write(connect.write_request(self._peer.name, call, left, network.logbook.clock.tick()[0])):
+        head = connect.write_request(self._peer.name, call, left, network.logbook.clock.tick()[0])
+        if not self._stream.write(head, call.request):
             self._stream.on_flushed = self._sent
         elif self._call is call:
             call.entered = True  # nobody here knows better; the reply says when it was not
@@ -261,10 +263,6 @@ class Connection:
     def close(self, why: str) -> None:
         self._lost = False
         self._stream.close(why)
-
-    def is_usable(self) -> bool:
-        """Whether it can carry another call: the peer may have closed it while nobody looked, a guest computing."""
-        return self._stream.is_quiet()
 
     def _over(self, call: Call) -> None:
         """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
@@ -308,9 +306,9 @@ class Connection:
         self._network.logbook.clock.see(named.get(connect.CLOCK, ""))
         if reply.status == 200 and named.get("content-type", "").startswith(connect.PROTO):
             connect.read_metadata(reply.headers, call.reply_headers, call.reply_trailers)
-            call.end(Code.OK, bytes(reply.body))
+            call.end(Code.OK, reply.body)
             return
-        code, text, details = connect.read_error(reply.status, bytes(reply.body))
+        code, text, details = connect.read_error(reply.status, reply.body)
         executed = connect.NOT_EXECUTED not in named
         is_safe = code is Code.UNAVAILABLE and not executed and connect.RETRY_AFTER not in named
         if is_safe and self._peer.tries_again(call, text):

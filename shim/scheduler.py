@@ -62,7 +62,9 @@ class Scheduler:
             now = self._clock.peek()
             if now >= self._look:
                 self._poll_for(0)
-            if not (self._due(now) or step() or until()):
+            if self._timers and self._timers[0][0] <= now:
+                self._ring()
+            elif not (step() or until()):
                 self._wait(now)
 
     def block(self, until: Callable[[], bool]) -> None:
@@ -72,14 +74,11 @@ class Scheduler:
                 raise self.interruption
             self._poll(None)
 
-    def _due(self, now: int) -> bool:
-        """Does the earliest action that is due."""
-        if not self._timers or self._timers[0][0] > now:
-            return False
+    def _ring(self) -> None:
+        """Does the earliest action."""
         timer = heapq.heappop(self._timers)[2]
         if timer.action:
             timer.action()
-        return True
 
     def _wait(self, now: int) -> None:
         while self._timers and self._timers[0][2].action is None:

@@ -185,7 +185,7 @@ class Exchange:
                 self._fail(failure.code, failure.text, executed=failure.executed)
             except Exception as error:  # a fault of the kernel's own: it costs this caller an error, and nobody else
                 self._faulty(error)
-        full = len(waiting) >= PIPELINE or sum(len(one.body) for one in waiting) > self._limit
+        full = len(waiting) >= PIPELINE or sum(one.size for one in waiting) > self._limit
         if full != self._stream.paused:
             self._stream.pause(full)
 
@@ -198,7 +198,7 @@ class Exchange:
         service, _, method = path.removeprefix("/").partition("/")
         if self._trusted:
             self._clock.see(headers.get(connect.CLOCK, ""))
-        body = bytes(request.body)
+        body = request.body
         if self._server.door.special(path, headers, body, self._respond):
             return
         by_get = request.method == "GET" and self._server.transcoder.has_no_side_effects(service, method)
@@ -274,7 +274,7 @@ class Exchange:
             extra = connect.reply_headers(call)
             self._fail(call.code, text, call.details, extra, executed=not call.status & NOT_EXECUTED)
         elif self._request is PLAIN and not (call.reply_headers.items or call.reply_trailers.items):
-            self._write(connect.write_reply(call.reply, self._clock.tick()[0]))
+            self._write(connect.write_reply(call.reply, self._clock.tick()[0]), call.reply)
         elif self._kind == connect.JSON:
             try:
                 reply = self._server.transcoder.to_json(call.service, call.method, call.reply)
@@ -316,11 +316,11 @@ class Exchange:
         alive = self._request.keep_alive
         lines += [f"content-length: {len(body)}"] + ([] if alive else ["connection: close"]) + ["", ""]
         content = b"" if self._request.method == "HEAD" else body
-        self._write("\r\n".join(lines).encode("latin-1", "replace") + content)
+        self._write("\r\n".join(lines).encode("latin-1", "replace"), content)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, head: bytes, body: bytes) -> None:
         self._idle = 0
-        if self._stream.write(data):
+        if self._stream.write(head, body):
             self._sent()
         else:
             self._stream.on_flushed = self._sent
