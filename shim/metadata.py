@@ -1,6 +1,9 @@
 """What travels beside a call's bytes, as guests see it: the keys of `get` and `set` in schemas/abi.md."""
 
-from shim.calls import Call, Metadata
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+
+from shim.calls import METADATA, Call, Metadata
 from shim.clock import MS
 from shim.kernel import Kernel
 from shim.member import FITTED, HEADED, ODD, Member
@@ -23,7 +26,11 @@ def get(kernel: Kernel, member: Member, number: int, key: str) -> bytes:
         case "trace" if work:
             value = work.id
         case "request-headers" if work:
-            value = "".join(f"{name}: {value}\n" for name, value in work.headers.items)
+            value = _lines(work.headers)
+        case "reply-headers" if last:
+            value = _lines(last.reply_headers)
+        case "reply-trailers" if last:
+            value = _lines(last.reply_trailers)
         case "header" if name:
             value = call.headers.get(name) if call else last.reply_headers.get(name) if last else None
         case "trailer" if name and last:
@@ -39,14 +46,34 @@ def put(member: Member, number: int, key: str, value: bytes) -> None:
     """Sets a key. Raises Failure: INVALID_ARGUMENT for a key or value that may not be set, NOT_FOUND, RESOURCE_EXHAUSTED."""
     kind, _, name = key.partition(":")
     if kind == "error-details" and number:
-        call = _call(member, number)
-        if sum(len(detail) for detail in call.details) + len(value) > 16 << 10:
-            raise Failure(Code.RESOURCE_EXHAUSTED, "error details are over 16 KiB")
-        call.details = (*call.details, value)
+        call, detail = _call(member, number), _detail(value)
+        if sum(map(len, call.details)) + len(detail) > METADATA:
+            raise Failure(Code.RESOURCE_EXHAUSTED, f"error details are over {METADATA} bytes")
+        call.details = (*call.details, detail)
     elif kind in ("header", "trailer") and name:
-        _metadata(member, number, kind).add(name, value.decode("latin-1"))
+        try:
+            _metadata(member, number, kind).add(name, value.decode("latin-1"))
+        except Failure:
+            if not number:
+                member.headers = Metadata()  # that call will not be made as it was meant, and the next one is not to have them
+            raise
     else:
         raise Failure(Code.INVALID_ARGUMENT, f"{key} cannot be set")
+
+
+def _lines(metadata: Metadata) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in metadata.items)
+
+
+def _detail(serialised: bytes) -> bytes:
+    """A google.protobuf.Any in the one form that it has in every placement: the wire between nodes carries its type's name alone."""
+    try:
+        detail = Any.FromString(serialised)
+    except DecodeError:
+        detail = Any()
+    if not detail.TypeName():
+        raise Failure(Code.INVALID_ARGUMENT, "error-details: no google.protobuf.Any that names its type")
+    return Any(type_url=f"type.googleapis.com/{detail.TypeName()}", value=detail.value).SerializeToString()
 
 
 def _metadata(member: Member, number: int, kind: str) -> Metadata:

@@ -85,8 +85,7 @@ def test_a_handlers_error_is_the_callers_with_code_and_text(lines: list[str]) ->
         "deadline: DEADLINE_EXCEEDED: context deadline exceeded (false)",
         "odd: UNKNOWN: no such code (false)",
     ]
-    detail = r"type.googleapis.com/demo.Detail\x12\x03why"
-    assert lines[at + 5] == rf'detailed: NOT_FOUND: nothing here "\x1a&\n\x1f{detail}"'
+    assert lines[at + 5] == 'detailed: NOT_FOUND: nothing here [{"demo.Detail" "why"}]'
     assert "missing: UNIMPLEMENTED" in lines
 
 

@@ -2,6 +2,7 @@ package parigot
 
 import (
 	"context"
+	"runtime"
 	"time"
 )
 
@@ -10,6 +11,7 @@ type Client struct {
 	service string
 	handle  int32
 	methods map[string]int32
+	later   bool // it has been seen to answer later: a service built into the kernel never does
 }
 
 // Locate gives a client for a service that was required, after the launch.
@@ -24,25 +26,54 @@ func Locate(service string) (*Client, error) {
 	return &Client{service: service, handle: handle, methods: map[string]int32{}}, nil
 }
 
-// Call calls a method and waits for its reply, at most until the context's deadline. The error is an [*Error].
+// Call calls a method and waits for its reply, at most until the context's deadline. The error is an [*Error]. In a handler
+// of a [Service] that is Concurrent, other calls come in meanwhile.
 func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byte, error) {
-	id, timeout, err := c.prepare(ctx, method)
+	if parks {
+		pending, err := c.Start(ctx, method, request)
+		if err != nil {
+			return nil, err
+		}
+		return pending.Wait(ctx)
+	}
+	timeout, err := limit(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	room := bytes(scratch)
-	result := abiCall(c.handle, id, bytes(request), int32(len(request)), room, int32(len(scratch)), timeout)
-	return receive(result)
+	carried := carrierOf(ctx)
+	kernel.Lock()
+	id, err := c.prepare(ctx, method, carried.headers)
+	var reply []byte
+	if err == nil {
+		result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(scratch), int32(len(scratch)), timeout)
+		reply, err = receive(result, carried.reply)
+	}
+	kernel.Unlock() // not deferred, here, for the sake of the shortest way
+	return reply, err
 }
 
 // Pending is a call that was started.
 type Pending struct {
-	id int32
+	id    int32
+	reply *Reply
+	// Of a guest that parks: closed when it has ended, with this.
+	ended  chan struct{}
+	body   []byte
+	err    error
+	taken  bool
+	parked int // goroutines that nothing but its end wakes
 }
 
 // Start starts a call and does not wait for it. Its time limit is the context's.
 func (c *Client) Start(ctx context.Context, method string, request []byte) (*Pending, error) {
-	id, timeout, err := c.prepare(ctx, method)
+	timeout, err := limit(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	carried := carrierOf(ctx)
+	kernel.Lock()
+	defer kernel.Unlock()
+	id, err := c.prepare(ctx, method, carried.headers)
 	if err != nil {
 		return nil, err
 	}
@@ -50,68 +81,130 @@ func (c *Client) Start(ctx context.Context, method string, request []byte) (*Pen
 	if err := failure(call, c.service+"/"+method); err != nil {
 		return nil, err
 	}
-	return &Pending{id: call}, nil
+	pending := &Pending{id: call, reply: carried.reply}
+	if parks {
+		pending.expect()
+		if !c.later {
+			c.later = !pending.take()
+		}
+	}
+	return pending, nil
 }
 
-// Wait gives the reply of a call that was started, once.
+// Wait gives the reply of a call that was started, once. A context that ends first ends the waiting, not the call.
 func (p *Pending) Wait(ctx context.Context) ([]byte, error) {
-	timeout, err := begin(ctx, -1)
+	timeout, err := limit(ctx, -1)
 	if err != nil {
 		return nil, err
 	}
-	return receive(abiWait(p.id, bytes(scratch), int32(len(scratch)), timeout))
+	if parks && p.ended != nil {
+		return p.park(ctx)
+	}
+	kernel.Lock()
+	defer kernel.Unlock()
+	if err := enter(ctx); err != nil {
+		return nil, err
+	}
+	return receive(abiWait(p.id, bytes(scratch), int32(len(scratch)), timeout), p.reply)
 }
 
 // Sleep waits for a time, or until the context ends: then its error has the code DEADLINE_EXCEEDED or CANCELED.
 func Sleep(ctx context.Context, d time.Duration) error {
-	timeout, err := begin(ctx, -1)
+	_, err := limit(ctx, -1)
 	if err != nil || d <= 0 {
 		return err
 	}
-	timer := abiTimer(milliseconds(d))
-	if err := failure(timer, "sleep"); err != nil {
-		return err
+	cut := false
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
+		cut, d = true, max(0, time.Until(deadline))
 	}
-	_, err = receive(abiWait(timer, nil, 0, timeout))
+	timer, err := startTimer(ctx, d)
+	if err == nil {
+		_, err = timer.Wait(ctx)
+	}
+	if err == nil && cut {
+		return NewError(DeadlineExceeded, "the time to sleep was longer than what is left")
+	}
 	return err
 }
 
-// prepare resolves a method once, and tells the kernel whose call comes next and with which headers.
-func (c *Client) prepare(ctx context.Context, method string) (id, timeout int32, err error) {
-	if timeout, err = begin(ctx, 0); err != nil {
-		return 0, 0, err
+// startTimer starts what ends after a time, as a call would.
+func startTimer(ctx context.Context, d time.Duration) (*Pending, error) {
+	kernel.Lock()
+	defer kernel.Unlock()
+	if err := enter(ctx); err != nil {
+		return nil, err
 	}
+	timer := &Pending{id: abiTimer(milliseconds(d))}
+	if err := failure(timer.id, "sleep"); err != nil {
+		return nil, err
+	}
+	if parks {
+		timer.expect()
+	}
+	return timer, nil
+}
+
+// prepare resolves a method once, and tells the kernel whose call comes next and with which headers.
+func (c *Client) prepare(ctx context.Context, method string, headers []header) (int32, error) {
 	id, known := c.methods[method]
 	if !known {
 		id = abiMethod(c.handle, text(method), int32(len(method)))
 		if err := failure(id, c.service+"/"+method); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		c.methods[method] = id
 	}
-	return id, timeout, sendHeaders(ctx)
+	if err := enter(ctx); err != nil {
+		return 0, err
+	}
+	return id, sendHeaders(headers)
 }
 
-// scratch receives replies: most are small, and a longer one is fetched. One is enough, for a guest has one thread.
+// kernel is held for as long as several of the kernel's functions make one step: whose work it is and the headers of a call,
+// or a result and what is fetched of it. Where no two goroutines ever run at once, and none is stopped but where it blocks or
+// allocates, a lock is no more than this, and costs a tenth of a sync.Mutex.
+var kernel turn
+
+type turn bool
+
+func (t *turn) Lock() {
+	for *t {
+		runtime.Gosched()
+	}
+	*t = true
+}
+
+func (t *turn) Unlock() { *t = false }
+
+// scratch receives replies, under the lock: most are small, and a longer one is fetched.
 var scratch = make([]byte, 4096)
 
 // receive makes of a result of call or wait what was answered: a copy of the reply, or the error.
-func receive(result int64) ([]byte, error) {
+func receive(result int64, reply *Reply) ([]byte, error) {
 	if result == -1 {
 		return nil, NewError(DeadlineExceeded, "it has not ended in time")
 	}
 	status, length := uint32(result>>32), int32(result)
+	var body []byte
 	if status == 0 && int(length) <= len(scratch) {
-		return append(make([]byte, 0, length), scratch[:length]...), nil
+		body = append(make([]byte, 0, length), scratch[:length]...)
+	} else {
+		body = make([]byte, length)
+		if length > 0 {
+			abiFetch(bytes(body), length)
+		}
 	}
-	whole := make([]byte, length)
-	if length > 0 {
-		abiFetch(bytes(whole), length)
+	if reply != nil {
+		reply.Headers, reply.Trailers = read(0, "reply-headers"), read(0, "reply-trailers")
 	}
 	if status == 0 {
-		return whole, nil
+		return body, nil
 	}
-	return nil, &Error{Code: Code(status & 0xff), Message: string(whole), Retryable: status&retryable != 0}
+	failed := &Error{Code: Code(status & 0xff), Message: string(body), Retryable: status&retryable != 0}
+	details, _ := find(0, "error-details")
+	failed.Details = readDetails(details)
+	return nil, failed
 }
 
 // retryable is the kernel's bit beside an error: nothing was executed.
@@ -119,6 +212,13 @@ const retryable = 1 << 16
 
 // get reads a value of a call's metadata; false when there is none.
 func get(call int32, key string) (string, bool) {
+	kernel.Lock()
+	defer kernel.Unlock()
+	return find(call, key)
+}
+
+// find is get, for who holds the lock.
+func find(call int32, key string) (string, bool) {
 	length := abiGet(call, text(key), int32(len(key)), bytes(scratch), int32(len(scratch)))
 	if length < 0 {
 		return "", false

@@ -9,10 +9,12 @@ import (
 // callContext is a handler's context. Its deadline and its Done channel are asked for rarely, and cost a system call and a
 // timer: so they are made when first asked for.
 type callContext struct {
-	id     int32
-	ended  bool
-	timed  context.Context
-	cancel context.CancelFunc
+	id       int32
+	ended    bool
+	asked    bool
+	deadline time.Time
+	timed    context.Context
+	cancel   context.CancelFunc
 }
 
 type callKey struct{}
@@ -24,7 +26,18 @@ func (c *callContext) Value(key any) any {
 	return nil
 }
 
-func (c *callContext) Deadline() (time.Time, bool) { return c.watch().Deadline() }
+// Deadline of a call that the kernel has closed is over: that is why it has.
+func (c *callContext) Deadline() (time.Time, bool) {
+	if !c.asked {
+		left := time.Duration(0)
+		if text, ok := get(c.id, "deadline"); ok {
+			ms, _ := strconv.ParseInt(text, 10, 64)
+			left = time.Duration(ms) * time.Millisecond
+		}
+		c.asked, c.deadline = true, time.Now().Add(left)
+	}
+	return c.deadline, true
+}
 
 func (c *callContext) Done() <-chan struct{} { return c.watch().Done() }
 
@@ -39,13 +52,12 @@ func (c *callContext) watch() context.Context {
 	if c.timed != nil {
 		return c.timed
 	}
-	if left, ok := remaining(c.id); ok {
-		c.timed, c.cancel = context.WithTimeout(context.Background(), left)
-	} else {
-		c.timed, c.cancel = context.WithCancel(context.Background())
-	}
 	if c.ended {
+		c.timed, c.cancel = context.WithCancel(context.Background())
 		c.cancel()
+	} else {
+		deadline, _ := c.Deadline()
+		c.timed, c.cancel = context.WithDeadline(context.Background(), deadline)
 	}
 	return c.timed
 }
@@ -58,34 +70,64 @@ func (c *callContext) end() {
 	}
 }
 
-// remaining asks the kernel how much time an open call has left.
-func remaining(call int32) (time.Duration, bool) {
-	text, ok := get(call, "deadline")
-	if !ok {
-		return 0, false
-	}
-	ms, err := strconv.ParseInt(text, 10, 64)
-	return time.Duration(ms) * time.Millisecond, err == nil
+// carrier is a context with headers for the calls made with it, and room for what comes beside their replies.
+type carrier struct {
+	context.Context
+	headers []header
+	reply   *Reply
 }
+
+type carrierKey struct{}
+
+func (c *carrier) Value(key any) any {
+	if key == (carrierKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// carrierOf gives what a context carries; an empty one where it carries nothing.
+func carrierOf(ctx context.Context) *carrier {
+	if _, plain := ctx.(*callContext); !plain {
+		if c, ok := ctx.Value(carrierKey{}).(*carrier); ok {
+			return c
+		}
+	}
+	return &nothing
+}
+
+var nothing carrier
 
 // callOf gives the open call that a context belongs to; 0 when it belongs to none.
 func callOf(ctx context.Context) int32 {
+	if call, ok := ctx.(*callContext); ok {
+		return call.id
+	}
 	if call, ok := ctx.Value(callKey{}).(*callContext); ok {
 		return call.id
 	}
 	return 0
 }
 
-// current is whose work the kernel takes this to be: the number of an open call, 0 for nobody's.
-var current int32
+// isPlain says that a context ends with its call, or never: the kernel holds its only deadline.
+func isPlain(ctx context.Context) bool {
+	for {
+		switch c := ctx.(type) {
+		case *callContext:
+			return !c.ended
+		case *carrier:
+			ctx = c.Context
+		default:
+			return ctx == context.Background()
+		}
+	}
+}
 
-const unknown = -1
-
-// begin makes what is done next the work of the context's call, and gives the context's own time limit in milliseconds;
-// none when the kernel holds the only one. It fails when the context has ended.
-func begin(ctx context.Context, none int32) (timeout int32, err error) {
-	if call, plain := ctx.(*callContext); plain && !call.ended && call.id == current {
-		return none, nil // the usual case: a handler calls on with its own context
+// limit gives a context's own time limit in milliseconds; none when the kernel holds the only one. It fails when the context
+// has ended.
+func limit(ctx context.Context, none int32) (timeout int32, err error) {
+	if isPlain(ctx) { // the usual case: a handler calls on with its own context
+		return none, nil
 	}
 	timeout, err = none, ctx.Err()
 	if deadline, ok := ctx.Deadline(); ok && err == nil {
@@ -96,17 +138,29 @@ func begin(ctx context.Context, none int32) (timeout int32, err error) {
 		}
 	}
 	if err != nil {
-		return 0, &Error{Code: CodeOf(err), Message: err.Error(), Retryable: true}
+		failed := endOf(err)
+		failed.Retryable = true // nothing was begun
+		return 0, failed
 	}
-	return timeout, enter(callOf(ctx))
+	return timeout, nil
 }
 
-func enter(call int32) error {
+// endOf makes an error of why a context has ended.
+func endOf(err error) *Error { return &Error{Code: CodeOf(err), Message: err.Error()} }
+
+// current is whose work the kernel takes this to be: the number of an open call, 0 for nobody's.
+var current int32
+
+const unknown = -1
+
+// enter makes what is done next the work of the context's call. For who holds the lock.
+func enter(ctx context.Context) error {
+	call := callOf(ctx)
 	if call == current {
 		return nil
 	}
 	if abiEnter(call) < 0 {
-		return &Error{Code: Canceled, Message: "the call that this context belongs to has ended", Retryable: true}
+		return &Error{Code: DeadlineExceeded, Message: "the call that this belongs to has been closed", Retryable: true}
 	}
 	current = call
 	return nil

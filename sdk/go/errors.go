@@ -2,8 +2,10 @@ package parigot
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // Code says how a call ended: the codes of gRPC and Connect.
@@ -49,10 +51,20 @@ type Error struct {
 	Message string
 	// Retryable: nothing was executed, so trying again is safe. A handler cannot say so.
 	Retryable bool
+	// Details are for programs to read. All of them together may have 16 KiB.
+	Details []Detail
+}
+
+// Detail is a message beside an error, a google.rpc.RetryInfo for example.
+type Detail struct {
+	Type  string // its full name
+	Value []byte // serialised
 }
 
 // NewError makes an error for a handler to return.
-func NewError(code Code, message string) *Error { return &Error{Code: code, Message: message} }
+func NewError(code Code, message string, details ...Detail) *Error {
+	return &Error{Code: code, Message: message, Details: details}
+}
 
 func (e *Error) Error() string {
 	if e.Message == "" {
@@ -75,6 +87,46 @@ func CodeOf(err error) Code {
 		return Canceled
 	}
 	return Unknown
+}
+
+const typePrefix = "type.googleapis.com/"
+
+// any is the detail as a serialised google.protobuf.Any: type_url = 1, value = 2.
+func (d Detail) any() []byte {
+	url := typePrefix + d.Type
+	b := append(binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(url))), url...)
+	return append(binary.AppendUvarint(append(b, 2<<3|2), uint64(len(d.Value))), d.Value...)
+}
+
+// readDetails reads what the kernel gives: a google.rpc.Status with nothing but details (3), each an Any.
+func readDetails(status string) []Detail {
+	var details []Detail
+	fields([]byte(status), func(_ uint64, serialised []byte) {
+		var detail Detail
+		fields(serialised, func(number uint64, value []byte) {
+			if number == 1 {
+				detail.Type = string(value[strings.LastIndexByte(string(value), '/')+1:])
+			} else {
+				detail.Value = value
+			}
+		})
+		details = append(details, detail)
+	})
+	return details
+}
+
+// fields takes a message of length-delimited fields apart, as far as it is one: the kernel has seen to it.
+func fields(b []byte, each func(number uint64, value []byte)) {
+	for len(b) > 0 {
+		tag, n := binary.Uvarint(b)
+		size, m := binary.Uvarint(b[max(n, 0):])
+		if n <= 0 || m <= 0 || size > uint64(len(b)-n-m) {
+			return
+		}
+		b = b[n+m:]
+		each(tag>>3, b[:size:size])
+		b = b[size:]
+	}
 }
 
 // failure is what a negative result of the kernel means, and nil when there is nothing wrong.

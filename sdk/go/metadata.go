@@ -29,18 +29,25 @@ func Header(ctx context.Context, name string) (string, bool) {
 // Headers gives all headers of the handler's request, by their names in lower case; several of one name are joined, as by HTTP,
 // with ", ".
 func Headers(ctx context.Context) map[string]string {
-	lines, _ := get(callOf(ctx), "request-headers")
-	headers := map[string]string{}
+	kernel.Lock()
+	defer kernel.Unlock()
+	return read(callOf(ctx), "request-headers")
+}
+
+// read reads a list of metadata. For who holds the lock.
+func read(call int32, key string) map[string]string {
+	lines, _ := find(call, key)
+	values := map[string]string{}
 	for line := range strings.Lines(lines) {
 		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); ok {
 			value = strings.TrimPrefix(value, " ")
-			if before, several := headers[name]; several {
+			if before, several := values[name]; several {
 				value = before + ", " + value
 			}
-			headers[name] = value
+			values[name] = value
 		}
 	}
-	return headers
+	return values
 }
 
 // SetHeader puts a header on the reply of the handler's call. Values are printable ASCII.
@@ -53,38 +60,29 @@ func SetTrailer(ctx context.Context, name, value string) error {
 	return reply(ctx, "trailer:"+name, value)
 }
 
-// AddErrorDetail puts a detail, a serialised google.protobuf.Any, beside the error that the handler will return.
-func AddErrorDetail(ctx context.Context, detail []byte) error {
-	return reply(ctx, "error-details", string(detail))
-}
-
-// ErrorDetails gives the details of the error that this guest's last call ended with: a serialised google.rpc.Status of
-// which nothing else is filled.
-func ErrorDetails() []byte {
-	details, _ := get(0, "error-details")
-	return []byte(details)
-}
-
-// WithHeader gives a context whose calls carry a header.
+// WithHeader gives a context whose calls carry a header. Values are printable ASCII.
 func WithHeader(ctx context.Context, name, value string) context.Context {
-	before, _ := ctx.Value(headersKey{}).([]header)
-	return context.WithValue(ctx, headersKey{}, append(before[:len(before):len(before)], header{name, value}))
+	before := carrierOf(ctx)
+	headers := append(before.headers[:len(before.headers):len(before.headers)], header{"header:" + name, value})
+	return &carrier{ctx, headers, before.reply}
 }
 
-// ReplyHeader gives one header of the reply to the call that this guest made last.
-func ReplyHeader(name string) (string, bool) { return get(0, "header:"+name) }
+// Reply is what came beside a call's reply, or beside its error: names in lower case, several values joined with ", ".
+type Reply struct {
+	Headers, Trailers map[string]string
+}
 
-// ReplyTrailer gives one trailer of the reply to the call that this guest made last.
-func ReplyTrailer(name string) (string, bool) { return get(0, "trailer:"+name) }
+// WithReply gives a context whose calls fill in a Reply when they end: the last one to do so is seen.
+func WithReply(ctx context.Context, reply *Reply) context.Context {
+	return &carrier{ctx, carrierOf(ctx).headers, reply}
+}
 
-type headersKey struct{}
+type header struct{ key, value string }
 
-type header struct{ name, value string }
-
-func sendHeaders(ctx context.Context) error {
-	headers, _ := ctx.Value(headersKey{}).([]header)
+// sendHeaders gives the kernel the headers of the call that follows. One that it refuses takes those before it along.
+func sendHeaders(headers []header) error {
 	for _, header := range headers {
-		if err := set(0, "header:"+header.name, header.value); err != nil {
+		if err := set(0, header.key, header.value); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,10 @@ type Service struct {
 	Methods map[string]Handler
 	// Ready is asked once, when everything required is ready; with false the start is aborted. nil: always ready.
 	Ready func(ctx context.Context) bool
+	// Concurrent: each call has a goroutine of its own, and while it waits in Call, Wait or Sleep, or for other goroutines, more
+	// calls come in. Otherwise there is one call at a time, and a handler that waits holds up the guest: simpler, and a call costs
+	// less. For all services of a guest, or for none.
+	Concurrent bool
 }
 
 var (
@@ -48,6 +52,9 @@ func Serve(services ...Service) {
 		if err := export(service); err != nil {
 			abort(err)
 		}
+		if service.Concurrent != services[0].Concurrent {
+			abort(errors.New(service.Name + ": all services of a guest are Concurrent, or none is"))
+		}
 	}
 	if err := Launch(); err != nil {
 		abort(err)
@@ -57,6 +64,7 @@ func Serve(services ...Service) {
 			abort(errors.New(service.Name + " is not ready"))
 		}
 	}
+	parks = len(services) > 0 && services[0].Concurrent
 	abiServe()
 	abort(errors.New("parigot: this is no guest: build it with GOOS=wasip1 GOARCH=wasm"))
 }
@@ -103,9 +111,16 @@ func handle(id, service, method int32, request unsafe.Pointer, length uint32) {
 	before := current
 	current = id
 	ctx := &callContext{id: id}
-	reply, err := handlers[service][method](ctx, body)
-	answer(id, reply, err)
-	ctx.end()
+	run := func() {
+		reply, err := handlers[service][method](ctx, body)
+		answer(id, reply, err)
+		ctx.end()
+	}
+	if parks {
+		spawn(run)
+	} else {
+		run()
+	}
 	current = before
 }
 
@@ -124,15 +139,14 @@ func answer(id int32, reply []byte, err error) {
 	if code == OK || code > Unauthenticated {
 		code = Unknown
 	}
+	if failed != nil {
+		for _, detail := range failed.Details {
+			if err := set(id, "error-details", string(detail.any())); err != nil {
+				os.Stderr.WriteString("parigot: a detail of type " + detail.Type + " is lost: " + err.Error() + "\n")
+			}
+		}
+	}
 	abiAnswer(id, int32(code), text(message), int32(len(message)))
-}
-
-// resume hears of the end of what was started and that nobody waited for: looking at it lets the kernel forget it.
-func resume(call int32) {
-	before := current
-	current = unknown
-	abiWait(call, nil, 0, 0)
-	current = before
 }
 
 var stops []func()
@@ -142,6 +156,7 @@ var stops []func()
 func OnStop(tidy func()) { stops = append(stops, tidy) }
 
 func stop() {
+	parks = false // nobody would be resumed
 	for _, tidy := range slices.Backward(stops) {
 		tidy()
 	}

@@ -59,7 +59,7 @@ func failures(ctx context.Context, client *parigot.Client) {
 		fmt.Printf("%s: %v (%v)\n", how, err, err.(*parigot.Error).Retryable)
 	}
 	_, err := client.Call(ctx, "Fail", []byte("detailed"))
-	fmt.Printf("detailed: %v %q\n", err, parigot.ErrorDetails())
+	fmt.Printf("detailed: %v %q\n", err, err.(*parigot.Error).Details)
 	_, err = client.Call(ctx, "Missing", nil)
 	fmt.Println("missing:", parigot.CodeOf(err))
 	_, err = client.Call(ctx, "Panic", nil)
@@ -91,11 +91,10 @@ func deadlines(ctx context.Context, client *parigot.Client) {
 func metadata(ctx context.Context, client *parigot.Client) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	reply, err := client.Call(parigot.WithHeader(ctx, "x-test", "yes"), "Metadata", nil)
+	var beside parigot.Reply
+	reply, err := client.Call(parigot.WithReply(parigot.WithHeader(ctx, "x-test", "yes"), &beside), "Metadata", nil)
 	fmt.Println(strings.ReplaceAll(string(reply), "\n", "\n  "), err)
-	header, _ := parigot.ReplyHeader("x-reply")
-	trailer, _ := parigot.ReplyTrailer("x-end")
-	fmt.Println("reply", header, trailer)
+	fmt.Println("reply", beside.Headers["x-reply"], beside.Trailers["x-end"])
 	reply, _ = client.Call(ctx, "Metadata", nil)
 	fmt.Println("sent once:", strings.Contains(string(reply), "header  false"))
 	_, err = client.Call(parigot.WithHeader(ctx, "connect-x", "no"), "Echo", nil)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	parigot "parigot.dev/go"
-	"parigot.dev/go/wire"
 )
 
 func main() {
@@ -41,15 +40,11 @@ func big(_ context.Context, request []byte) ([]byte, error) {
 	return slices.Repeat([]byte("."), size), err
 }
 
-func fail(ctx context.Context, request []byte) ([]byte, error) {
+func fail(_ context.Context, request []byte) ([]byte, error) {
 	typed := parigot.NewError(parigot.NotFound, "nothing here")
 	switch string(request) {
 	case "detailed":
-		detail := wire.AppendBytes(wire.AppendString(nil, 1, "type.googleapis.com/demo.Detail"), 2, []byte("why"))
-		if err := parigot.AddErrorDetail(ctx, detail); err != nil {
-			return nil, err
-		}
-		return nil, typed
+		return nil, parigot.NewError(parigot.NotFound, "nothing here", parigot.Detail{Type: "demo.Detail", Value: []byte("why")})
 	case "typed":
 		return nil, typed
 	case "wrapped":
