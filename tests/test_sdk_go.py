@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from parigot_oci.model import App, Build
-from parigot_oci.model import Guest as Buildable
-from parigot_oci.sources import build
 from parigot_oci.toolchains import go
 from tests import guests
 from tests.guests import Guest, node
@@ -21,24 +18,15 @@ METHODS = ("Big", "Echo", "Fail", "Leave", "Left", "Metadata", "Panic", "Sleep")
 REQUIRES = ("demo.Go", "file.v1.FileService", "log.v1.LogService")
 
 
-def compiled(folder: Path, name: str) -> Path:
-    how = Build(tool="go", source=guests.SOURCES / "go" / name)
-    guest = Buildable(name=name, kind="service", wasm=folder / f"{name}.wasm", build=how)
-    build(guest, App(name="sdk", file=folder / "parigot.yaml", start=(name,), guests={name: guest}), lambda _: None)
-    return guest.wasm
-
-
-def service(folder: Path, **env: str) -> Guest:
-    return Guest(name="service", wasm=compiled(folder, "service"), env=env, exports={"demo.Go": METHODS})
+def service(**env: str) -> Guest:
+    return Guest(name="service", wasm=guests.go("service"), env=env, exports={"demo.Go": METHODS})
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[bytes]:
     folder = tmp_path_factory.mktemp("go")
-    program = Guest(name="program", wasm=compiled(folder, "program"), kind="program", requires=REQUIRES)
-    path = node(
-        folder, [service(folder), program], builtins=["file"], data=str(folder / "data"), cache=str(guests.CACHE)
-    )
+    program = Guest(name="program", wasm=guests.go("program"), kind="program", requires=REQUIRES)
+    path = node(folder, [service(), program], builtins=["file"], data=str(folder / "data"), cache=str(guests.CACHE))
     return guests.run(path)
 
 
@@ -152,7 +140,7 @@ def test_what_a_service_wants_done_at_the_end_is_done_last_first(log: str) -> No
 
 
 def test_a_service_that_is_not_ready_aborts_the_start(tmp_path: Path) -> None:
-    done = guests.run(node(tmp_path, [service(tmp_path, READY="no")], cache=str(guests.CACHE)))
+    done = guests.run(node(tmp_path, [service(READY="no")], cache=str(guests.CACHE)))
     assert done.returncode == 1
     assert b"demo.Go is not ready" in done.stderr
 

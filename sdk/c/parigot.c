@@ -6,6 +6,8 @@
 
 enum { ERROR_TEXT_MAX = 1024, FIRST_ROOM = 512 };
 
+#define TYPE_PREFIX "type.googleapis.com/"
+
 static const char *const CODE_NAMES[] = {
     "OK", "CANCELED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
@@ -306,4 +308,41 @@ int32_t parigot_get(parigot_call_t call, const char *key, parigot_buf_t *value) 
 
 int32_t parigot_set(parigot_call_t call, const char *key, const char *value) {
 	return status_of(parigot_sys_set(call, key, strlen(key), value, strlen(value)));
+}
+
+/* A google.protobuf.Any: type_url = 1, value = 2. */
+int32_t parigot_add_detail(parigot_call_t call, const char *type, const void *message, size_t len) {
+	static const char key[] = "error-details";
+	parigot_buf_t url = {0}, any = {0};
+	parigot_buf_add(&url, TYPE_PREFIX, strlen(TYPE_PREFIX));
+	parigot_buf_add(&url, type, strlen(type));
+	pb_add_bytes(&any, 1, url.data, url.len);
+	pb_put_bytes(&any, 2, message, len);
+	int32_t status = PARIGOT_RESOURCE_EXHAUSTED;
+	if (!url.failed && !any.failed)
+		status = status_of(parigot_sys_set(call, key, sizeof key - 1, any.data, any.len));
+	parigot_buf_free(&url);
+	parigot_buf_free(&any);
+	return status;
+}
+
+static bool is_of_type(const pb_reader_t *url, const char *type) {
+	size_t prefix = strlen(TYPE_PREFIX);
+	return url->len == prefix + strlen(type) && memcmp(url->data + prefix, type, strlen(type)) == 0;
+}
+
+int32_t parigot_get_detail(const char *type, parigot_buf_t *message) {
+	parigot_buf_t details = {0}; /* a google.rpc.Status with nothing but details = 3 */
+	int32_t status = parigot_get(0, "error-details", &details);
+	parigot_buf_clear(message);
+	bool found = false;
+	for (pb_reader_t all = pb_read(details.data, details.len); !found && pb_next(&all);) {
+		for (pb_reader_t any = pb_read(all.data, all.len); pb_next(&any);)
+			if (any.field == 1)
+				found = is_of_type(&any, type);
+			else if (found && any.field == 2)
+				parigot_buf_add(message, any.data, any.len);
+	}
+	parigot_buf_free(&details);
+	return status != PARIGOT_OK || found ? status : PARIGOT_NOT_FOUND;
 }

@@ -98,6 +98,9 @@ __attribute__((format(printf, 3, 4))) int32_t parigot_fail(parigot_call_t call, 
 /* Answers with what another call came to, as a callback of parigot_dispatch has it: its reply, or its code and whole text. */
 int32_t parigot_answer(parigot_call_t call, int32_t status, const parigot_buf_t *reply);
 
+/* A detail beside the error that the call will be answered with: a serialised message, and its type's full name. */
+int32_t parigot_add_detail(parigot_call_t call, const char *type, const void *message, size_t len);
+
 /* Takes the request over from the library, within its handler: it stays valid until free(). NULL for an empty one. */
 void *parigot_keep(const void *req);
 
@@ -140,11 +143,15 @@ int32_t parigot_wait(int32_t id, parigot_buf_t *reply, int32_t timeout_ms);
 /* Calls `then` after so many milliseconds, as parigot_dispatch does: an id > 0, or minus a code. */
 int32_t parigot_after(int32_t ms, void (*then)(void *arg), void *arg);
 
-/* ---- Metadata: the keys are those of schemas/abi.md, "header:NAME" for example; call 0 is this guest's own last or next call -*/
+/* ---- Metadata: the keys are those of schemas/abi.md, "header:NAME" for example; call 0 is this guest's own last or next call;
+ * in a callback of parigot_dispatch the last call is the one at hand, until the next. -----------------------------------------*/
 
 /* `value` is overwritten. PARIGOT_NOT_FOUND: there is none. */
 int32_t parigot_get(parigot_call_t call, const char *key, parigot_buf_t *value);
 int32_t parigot_set(parigot_call_t call, const char *key, const char *value);
+
+/* The first detail of a type beside the last error, serialised. PARIGOT_NOT_FOUND: there is none. */
+int32_t parigot_get_detail(const char *type, parigot_buf_t *message);
 
 /* ---- The built-in services: parigot_require("log.v1.LogService") or ("file.v1.FileService") first ----------------------------
  * They are calls like any other: what parigot_get(0, ...) tells about the last call is then about these.

@@ -28,9 +28,32 @@
 // # Errors
 //
 // Every call can fail, locally as remotely. What a service answered, or why it could not, is an [*Error] with one of the
-// sixteen codes of gRPC and Connect; [CodeOf] gives the code of any error. A handler that returns an [*Error] answers with
-// its code and message; any other error is answered as [Unknown], with its text. A handler that panics ends the guest: its
-// trace is in the log, the caller gets [Internal], and the kernel starts the service again.
+// sixteen codes of gRPC and Connect, and with details, if the service gave some; [CodeOf] gives the code of any error. A
+// handler that returns an [*Error] answers with its code, message and details; any other error is answered as [Unknown],
+// with its text. A handler that panics ends the guest: its trace is in the log, the callers of all its open calls get
+// [Internal], and the kernel starts the service again.
 //
-// A guest is single-threaded: goroutines run, but only while a call is being handled.
+// # One call at a time, or many
+//
+// A guest has one thread. Unless told otherwise it handles one call at a time: a handler that waits, in [Client.Call] for
+// example, holds up the guest. That is the simple way, there is nothing to lock, and the fastest.
+//
+// With Concurrent in its [Service] each call has a goroutine, and while one waits more come in: hundreds may be open. It is for
+// services that wait for others more than they compute. Handlers still never run at the same instant, but they take turns
+// wherever they wait, so what they share over a wait needs a mutex, as in any Go server. A fan-out is the usual one:
+//
+//	var all sync.WaitGroup
+//	for i, client := range clients {
+//		all.Go(func() { replies[i], errs[i] = client.Call(ctx, "Ask", request) })
+//	}
+//	all.Wait()
+//
+// Channels, mutexes, contexts with a deadline and errgroup all work. [Sleep] is the way to wait for a time, to the millisecond;
+// what waits by Go's own timers (time.Sleep, time.After, a context's own deadline, unless in a call) goes on up to 5 ms late.
+// When a handler's deadline passes, its caller has been told; calls and sleeps that it is in end with [DeadlineExceeded], and so
+// do those it begins; what it answers is dropped. A goroutine that its handler leaves behind finds its context cancelled, and
+// goes on only while calls are handled.
+//
+// In a program, and in Ready, a call holds up everything, other goroutines too: to have several open start them with
+// [Client.Start], then wait for each.
 package parigot
