@@ -55,7 +55,7 @@ def put(member: Member, number: int, key: str, value: bytes) -> None:
             _metadata(member, number, kind).add(name, value.decode("latin-1"))
         except Failure:
             if not number:
-                member.headers = Metadata()  # that call will not be made as it was meant, and the next one is not to have them
+                member.headers = Metadata()  # that call is not made as it was meant, and the next is not to have them
             raise
     else:
         raise Failure(Code.INVALID_ARGUMENT, f"{key} cannot be set")
@@ -66,7 +66,7 @@ def _lines(metadata: Metadata) -> str:
 
 
 def _detail(serialised: bytes) -> bytes:
-    """A google.protobuf.Any in the one form that it has in every placement: the wire between nodes carries its type's name alone."""
+    """A google.protobuf.Any in the one form that it has in every placement: between nodes goes its type's name alone."""
     try:
         detail = Any.FromString(serialised)
     except DecodeError:
