@@ -123,9 +123,7 @@ class Call:
 
     def late(self, text: str) -> None:
         """Its deadline has come."""
-        if (
-            not self.ended
-        ):  # what was set for an answer that never came stays with the callee, as it would on another node
+        if not self.ended:  # what was set for an answer that never came stays there, as it would on another node
             self.reply_headers, self.reply_trailers, self.details = Metadata(), Metadata(), ()
         executed = self.entered or (self.ticket is not None and not self.ticket.take())
         self.end(Code.DEADLINE_EXCEEDED, text.encode(), executed=executed)

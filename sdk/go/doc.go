@@ -44,7 +44,11 @@
 //
 //	var all sync.WaitGroup
 //	for i, client := range clients {
-//		all.Go(func() { replies[i], errs[i] = client.Call(ctx, "Ask", request) })
+//		all.Add(1)
+//		go func() {
+//			defer all.Done()
+//			replies[i], errs[i] = client.Call(ctx, "Ask", request)
+//		}()
 //	}
 //	all.Wait()
 //

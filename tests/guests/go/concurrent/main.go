@@ -161,7 +161,9 @@ func big(ctx context.Context, _ []byte) ([]byte, error) {
 	var all sync.WaitGroup
 	var wrong []int
 	for i := range many {
-		all.Go(func() {
+		all.Add(1)
+		go func() {
+			defer all.Done()
 			request := make([]byte, i*i*7)
 			for at := range request {
 				request[at] = byte(i)
@@ -170,7 +172,7 @@ func big(ctx context.Context, _ []byte) ([]byte, error) {
 			if err != nil || string(reply) != string(request) {
 				wrong = append(wrong, i)
 			}
-		})
+		}()
 	}
 	all.Wait()
 	return []byte(fmt.Sprint(wrong)), nil

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	parigot "parigot.dev/go"
@@ -62,12 +63,8 @@ func unary(ctx context.Context, kind string, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	if told.failure != nil {
-		for _, detail := range append(told.failure.details, packed(pack+"ConformancePayload.RequestInfo", info)) {
-			if err := parigot.AddErrorDetail(ctx, detail); err != nil {
-				return nil, err
-			}
-		}
-		return nil, parigot.NewError(told.failure.code, told.failure.message)
+		seen := parigot.Detail{Type: pack + "ConformancePayload.RequestInfo", Value: info}
+		return nil, parigot.NewError(told.failure.code, told.failure.message, append(told.failure.details, seen)...)
 	}
 	payload := wire.AppendBytes(wire.AppendBytes(nil, 1, told.data), 2, info)
 	return wire.AppendBytes(nil, 1, payload), nil
@@ -115,7 +112,7 @@ type header struct {
 type failure struct {
 	code    parigot.Code
 	message string
-	details [][]byte
+	details []parigot.Detail
 }
 
 func (d *definition) read(message []byte) error {
@@ -146,10 +143,26 @@ func (f *failure) read(message []byte) error {
 		case 2:
 			f.message = field.String()
 		case 3:
-			f.details = append(f.details, field.Bytes)
+			detail, err := unpacked(field.Bytes)
+			f.details = append(f.details, detail)
+			return err
 		}
 		return nil
 	})
+}
+
+// unpacked reads a google.protobuf.Any.
+func unpacked(message []byte) (detail parigot.Detail, err error) {
+	err = wire.Read(message, func(field wire.Field) error {
+		switch field.Number {
+		case 1:
+			detail.Type = strings.TrimPrefix(field.String(), "type.googleapis.com/")
+		case 2:
+			detail.Value = field.Bytes
+		}
+		return nil
+	})
+	return detail, err
 }
 
 func readHeader(before []header, message []byte) ([]header, error) {
