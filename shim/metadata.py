@@ -1,8 +1,6 @@
 """What travels beside a call's bytes, as guests see it: the keys of `get` and `set` in schemas/abi.md."""
 
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
-
+from shim import connect
 from shim.calls import METADATA, Call, Metadata
 from shim.clock import MS
 from shim.kernel import Kernel
@@ -46,7 +44,7 @@ def put(member: Member, number: int, key: str, value: bytes) -> None:
     """Sets a key. Raises Failure: INVALID_ARGUMENT for a key or value that may not be set, NOT_FOUND, RESOURCE_EXHAUSTED."""
     kind, _, name = key.partition(":")
     if kind == "error-details" and number:
-        call, detail = _call(member, number), _detail(value)
+        call, detail = _call(member, number), connect.detail(value)
         if sum(map(len, call.details)) + len(detail) > METADATA:
             raise Failure(Code.RESOURCE_EXHAUSTED, f"error details are over {METADATA} bytes")
         call.details = (*call.details, detail)
@@ -63,17 +61,6 @@ def put(member: Member, number: int, key: str, value: bytes) -> None:
 
 def _lines(metadata: Metadata) -> str:
     return "".join(f"{name}: {value}\n" for name, value in metadata.items)
-
-
-def _detail(serialised: bytes) -> bytes:
-    """A google.protobuf.Any in the one form that it has in every placement: between nodes goes its type's name alone."""
-    try:
-        detail = Any.FromString(serialised)
-    except DecodeError:
-        detail = Any()
-    if not detail.TypeName():
-        raise Failure(Code.INVALID_ARGUMENT, "error-details: no google.protobuf.Any that names its type")
-    return Any(type_url=f"type.googleapis.com/{detail.TypeName()}", value=detail.value).SerializeToString()
 
 
 def _metadata(member: Member, number: int, kind: str) -> Metadata:

@@ -84,7 +84,7 @@ HOMES = {
     "rich": {"parigot_oci.console"},
     "typer": {"parigot_oci.cli", "parigot_oci.cli.*"},
     "yaml": {"parigot_oci.yamlfile", "parigot_oci.targets.*"},
-    "google": {"parigot_oci.protos", "shim.connect", "shim.metadata", "shim.transcode", "shim.services.*"},
+    "google": {"parigot_oci.protos", "shim.connect", "shim.transcode", "shim.services.*"},
     "httptools": {"shim.http"},
     "wasmtime": {"shim.guests.*", "benchmarks.alternatives.wasm"},
     "grpc": {"benchmarks.alternatives.grpc_python"},
