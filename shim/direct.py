@@ -98,6 +98,7 @@ class Direct:
         return self._kernel.await_end(member, call)
 
     def _leave(self, callee: Member) -> Call | None:
+        self._kernel.count(callee)
         call, callee.direct, callee.current = callee.direct, None, None
         callee.control[EDGE] = 0
         callee.control[ODD] &= ~ELSEWHERE

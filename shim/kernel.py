@@ -12,7 +12,7 @@ from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS, Clock
 from shim.logbook import Logbook
-from shim.member import ELSEWHERE, FITTED, HEADED, ODD, Crash, Event, Member, State
+from shim.member import ELSEWHERE, FITTED, HEADED, MADE, ODD, Crash, Event, Member, State
 from shim.messages import Code, Failure, Refused
 from shim.scheduler import Scheduler
 
@@ -121,6 +121,7 @@ class Kernel:
     ) -> Call:
         """A call of the guest's that is not on its way yet."""
         work = member.current
+        self.count(member)
         return Call(
             id=work.child_id() if work else self.root_id(),
             service=service,
@@ -145,7 +146,8 @@ class Kernel:
         target.submit(call)
 
     def adopt(self, member: Member, service: str, method: str) -> Call:
-        """A call of the guest's that is being answered already, and that the kernel sees to from now on."""
+        """A call of the guest's that an edge has made, its last one, and that the kernel sees to from now on."""
+        member.control[MADE] -= 1
         call = self.made(member, service, method, b"", 0, end=member.limit)
         call.entered = True
         call.then(self._report)
@@ -286,6 +288,7 @@ class Kernel:
     def enter(self, member: Member, number: int) -> None:
         if number and number not in member.open:
             raise Failure(Code.NOT_FOUND, f"{number} is no open call")
+        self.count(member)
         member.current = member.open[number] if number else None
         member.control[ODD] |= ELSEWHERE
 
@@ -334,6 +337,14 @@ class Kernel:
     def _launched(self, member: Member, what: str, *, executed: bool = True) -> None:
         if member.state not in (State.LAUNCHED, State.SERVING):
             raise Failure(Code.FAILED_PRECONDITION, f"{what}: only after launch", executed=executed)
+
+    def count(self, member: Member) -> None:
+        """The calls that edges made for the guest's present work have their numbers as any others."""
+        made, member.control[MADE] = member.control[MADE], 0
+        if member.current:
+            member.current.children += made
+        else:
+            self._roots += made
 
     def root_id(self) -> str:
         """The id of a call that belongs to no other one."""

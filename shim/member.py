@@ -17,7 +17,7 @@ GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
 
 
-SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED = range(9)
+SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE = range(10)
 """
 Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py).
 
@@ -25,6 +25,7 @@ SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given la
 that an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes;
 EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits
 below. REPLY, FITTED: where the reply to its last call was put by an edge, and its length plus 1; 0 where it was not by one.
+MADE: calls that edges have made for its present work since the kernel made one, for these have their numbers, too.
 """
 FIELDS = 16
 """Room for these."""

@@ -145,6 +145,7 @@ class Runner:
         except BaseException as ending:
             self._direct.cut_off(member, ending)
         finally:
+            self._kernel.count(member)
             member.entered, member.current, self.entry = False, None, outer
             member.control[ODD] &= ~ELSEWHERE
 

@@ -22,7 +22,7 @@ import wasmtime
 from shim.abi import I32, I64
 from shim.guests.binding import Extern
 from shim.guests.engine import Engine
-from shim.member import CALL, CURRENT, EDGE, ENTERED, FITTED, METHOD, NUMBER, ODD, REPLY, SHUT, Edge
+from shim.member import CALL, CURRENT, EDGE, ENTERED, FITTED, MADE, METHOD, NUMBER, ODD, REPLY, SHUT, Edge
 
 NAMES = "parigot."
 """How the names of the kernel's own modules begin."""
@@ -101,6 +101,9 @@ GLUE = f"""(module ${NAMES}edge
    (i32.store {_at(CALL)} (global.get $callee) (local.get $number))
    (i32.store {_at(EDGE)} (global.get $callee) (global.get $index))
    (i32.store {_at(METHOD)} (global.get $callee) (local.get 1))
+   (i32.store {_at(MADE)} (global.get $callee) (i32.const 0))
+   (i32.store {_at(MADE)} (global.get $caller)
+    (i32.add (i32.load {_at(MADE)} (global.get $caller)) (i32.const 1)))
    (global.set $to (local.get 4)) (global.set $room (local.get 5)) (global.set $result (i64.const -1))
    (if (local.get 3) (then
     (local.set $at (call $alloc (local.get 3)))
