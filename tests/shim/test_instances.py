@@ -115,6 +115,17 @@ def test_a_call_that_nobody_began_is_safe_to_repeat(tmp_path: Path) -> None:
     )
 
 
+def test_a_call_is_said_to_be_not_executed_exactly_when_no_instance_began_it(tmp_path: Path) -> None:
+    """Three hundred calls for two instances, all with the same deadline, which comes in the middle of the work."""
+    calls = ["--dispatch", f"{C}:hello:400"] * 300
+    path = node(tmp_path, [callee(MODE="doze", DELAY_MS="5"), program(*calls, "--wait", requires=["test.v1.C"])])
+    done = run(path)
+    said, begun = done.stdout.decode().splitlines(), done.stderr.decode().count("text=dozing")
+    assert len(said) == 300
+    assert sum(line.endswith("(not executed)") for line in said) == 300 - begun
+    assert 300 > begun >= sum(" OK " in line for line in said) > 0
+
+
 def test_an_instance_that_crashes_is_restarted_and_one_that_rests_is_left_out(tmp_path: Path) -> None:
     """After eleven crashes one instance has had six and rests, whichever it is; after twelve both do."""
     (health,) = free_ports(1)
