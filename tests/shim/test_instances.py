@@ -1,13 +1,19 @@
 """A service of several instances: they compute at the same time, fall and rise one by one, and answer as one would."""
 
 import re
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from signal import SIGTERM
 
 import pytest
 
 from parigot_oci import records
+from shim import config
+from shim.cell import InstanceCell
+from shim.clock import RealClock
+from shim.logbook import Logbook
 from tests import guests
 from tests.guests import Guest, free_ports, node, program, routes_to, run
 from tests.shim.running import LIMIT, started, wait_for
@@ -247,3 +253,18 @@ def test_across_nodes_instances_are_called_and_call(tmp_path: Path) -> None:
         done = run(node(tmp_path / "first", [top], routes=routes, call_ms=LONG, **more))  # type: ignore[arg-type]
     said = done.stdout.decode().splitlines()
     assert said == ["test.v1.D/M OK 5 hello", "test.v1.D/M OK 100000 same", f"{C} OK 5 hello"], done.stderr.decode()
+
+
+def test_a_fault_in_a_thread_is_told_and_a_job_that_fails_is_the_askers(tmp_path: Path) -> None:
+    faults: Queue[Exception] = Queue()
+    clock = RealClock()
+    node = config.Node(app="", name="node", guests=())
+    with (tmp_path / "log").open("w") as stream:
+        cell = InstanceCell(node, clock, Logbook(clock, stream=stream), faults.put)
+        assert cell.do(lambda: 7).result(LIMIT) == 7
+        with pytest.raises(ZeroDivisionError):
+            cell.do(lambda: 1 // 0).result(LIMIT)
+        assert cell.do(lambda: 8).result(LIMIT) == 8
+        cell.loop.post(deque[int]().pop)
+        assert isinstance(faults.get(timeout=LIMIT), IndexError)
+        cell.close()
