@@ -265,6 +265,6 @@ def test_a_fault_in_a_thread_is_told_and_a_job_that_fails_is_the_askers(tmp_path
         with pytest.raises(ZeroDivisionError):
             cell.do(lambda: 1 // 0).result(LIMIT)
         assert cell.do(lambda: 8).result(LIMIT) == 8
-        cell.loop.post(deque[int]().pop)
+        cell.loop.post(deque[None]().pop)
         assert isinstance(faults.get(timeout=LIMIT), IndexError)
         cell.close()
