@@ -12,6 +12,8 @@ from parigot_oci.model import App
 from parigot_oci.protos import compile_protos
 from tests import guests
 from tests.conformance import runner
+from tests.conformance.server import METHODS, SERVICE
+from tests.shim.running import started, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,20 @@ def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guest, run once, so that its machine code is in the cache: a server has ten seconds to start, says the suite."""
+    module = guests.go("conformance")
+    folder = tmp_path_factory.mktemp("warm")
+    guest = guests.Guest(name="service", wasm=module, exports={SERVICE: METHODS})
+    with started(guests.node(folder, [guest], cache=str(guests.CACHE), startup_ms=60_000)):
+        wait_for(folder / "log", "text=ready")
+    return module
+
+
 @pytest.mark.parametrize("mode", ["monolith", "split"])
-def test_unary_calls_conform(mode: str, descriptors: Path, tmp_path: Path) -> None:
-    arguments = [mode, guests.go("conformance"), descriptors, tmp_path]
+def test_unary_calls_conform(mode: str, wasm: Path, descriptors: Path, tmp_path: Path) -> None:
+    arguments = [mode, wasm, descriptors, tmp_path]
     server = [sys.executable, "-m", "tests.conformance.server", *arguments]
     cases = [
         "--mode",
