@@ -105,6 +105,10 @@ class Abi:
         """What stands in the slot of a handle where no edge does: the kernel knows the way."""
         return Import(params=[I32] * 7, results=[I64], do=self._long(self._call))
 
+    def too_deep(self) -> Import:
+        """What is done in place of a call where the caller has left its callee too little of the stack."""
+        return Import(params=[I32] * 7, results=[I64], do=self._long(self._too_deep))
+
     def empty(self) -> Import:
         """What stands in a slot that no handle has been given for."""
         return Import(params=[I32] * 7, results=[I64], do=self._long(self._nobody))
@@ -187,6 +191,10 @@ class Abi:
 
     def _finish(self, handle: int, resp: int, cap: int, refused: int) -> int:
         return self._result(self._direct.finish(self._member, handle, refused=bool(refused)), resp, cap)
+
+    def _too_deep(self, *_args: int) -> int:
+        text = "a call from within too deep a recursion: the stack is all but used up"
+        raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
 
     def _nobody(self, handle: int, *_rest: int) -> int:
         self._kernel.calling(self._member)

@@ -21,12 +21,13 @@ from shim.direct import Direct
 from shim.guests.edges import Edges
 from shim.guests.engine import Engine, Shared
 from shim.guests.module import ModuleGuest
-from shim.guests.modules import STACK
+from shim.guests.modules import stack_for
 from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
 from shim.loop import Loop, wait_ready
 from shim.member import Member
+from shim.messages import NodeError
 from shim.peer import Network
 from shim.runner import Runner
 from shim.scheduler import Scheduler
@@ -37,6 +38,9 @@ STOPPING = 1_000 * MS
 """Nanoseconds that a guest which computes when it is to stop may go on."""
 ENDING = 2.0
 """Seconds that a thread may take to end once what it does is cut short."""
+
+BEYOND = 16 << 20
+"""Bytes of stack beyond the guests', for the kernel when a guest has used up its own."""
 
 T = TypeVar("T")
 _starting = threading.Lock()
@@ -147,7 +151,7 @@ class InstanceCell(Cell):
         self._jobs.append(done)
         if self._thread is None:
             self._thread = threading.Thread(target=self._live, name="instance", daemon=True)
-            start_deep(self._thread)
+            start_deep(self._thread, len(self.node.guests))
         self.loop.post(lambda: None)
         return future
 
@@ -178,9 +182,21 @@ class InstanceCell(Cell):
                 self.settle()
 
 
-def start_deep(thread: threading.Thread) -> None:
-    """Starts a thread that guests run on. Nested calls are nested frames: its stack is made for them."""
+def start_deep(thread: threading.Thread, guests: int) -> None:
+    """
+    Starts a thread that so many guests run on. Nested calls are nested frames: its stack is made for them.
+
+    Raises NodeError: the system has no room for it.
+    """
+    size = stack_for(guests) + BEYOND
     with _starting:  # the size is the process's, until the next one says otherwise
-        threading.stack_size(STACK * 2 + (16 << 20))
-        thread.start()
-        threading.stack_size(0)
+        threading.stack_size(size)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            text = f"no stack of {size >> 20} MiB for {guests} guests on one thread: {error}; lift the limit of the"
+            raise NodeError(
+                f"{text} process's address space (ulimit -v), or run fewer of them in one process"
+            ) from error
+        finally:
+            threading.stack_size(0)

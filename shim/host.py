@@ -177,7 +177,12 @@ class Host:
         for cell in (self._main, *self._others):
             cell.kernel.targets.update(self._targets(cell))
         if self.node.guests:
-            shared = Shared(fuel=self.node.seed is not None, cache=self.node.cache, say=self._say)
+            shared = Shared(
+                fuel=self.node.seed is not None,
+                cache=self.node.cache,
+                guests=len(self.node.guests),
+                say=self._say,
+            )
             for cell in (self._main, *self._others):
                 cell.equip(shared, self._rates, self._env)
 
@@ -303,7 +308,11 @@ def main(path: str, args: list[str]) -> int:
     thread = threading.Thread(target=host.run, name="node")
     # Threads inherit what is blocked: so a signal always reaches this one, and ends its waiting.
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    start_deep(thread)
+    try:
+        start_deep(thread, len(host.node.guests))
+    except NodeError as error:
+        print(f"parigot: {error}", file=sys.stderr)
+        return 1
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
     while thread.is_alive():
         thread.join(3600)

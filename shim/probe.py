@@ -24,7 +24,7 @@ from shim.clock import MS, VirtualClock
 from shim.guests.edges import Edges
 from shim.guests.engine import Engine, Shared
 from shim.guests.module import ModuleGuest
-from shim.guests.modules import STACK
+from shim.guests.modules import stack_for
 from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.logbook import Lines, Logbook, Rate
@@ -158,7 +158,7 @@ def main(args: list[str]) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.stack_size(STACK * 2 + (16 << 20))
+    threading.stack_size(stack_for(1) + (16 << 20))
     thread = threading.Thread(target=work, name="node")
     thread.start()
     thread.join()

@@ -233,3 +233,11 @@ def test_records_of_a_call_by_an_edge_tell_whose_work_it_was(tmp_path: Path, fus
     assert parent, record
     assert call[1].startswith(parent[1] + ".")
     assert call[1].count(".") == 1, "the program's call, and the one that it led to"
+
+
+def test_a_call_from_too_deep_a_recursion_is_refused_and_costs_the_callee_nothing(tmp_path: Path) -> None:
+    echo = guests.service("echo", exports={"test.v1.Echo": ("Echo",)})
+    deep = Guest(name="deep", kind="program", wasm=guests.wat("deep_call"), requires=("test.v1.Echo",))
+    done = guests.run(node(tmp_path, [echo, deep]))
+    assert done.returncode == RESOURCE_EXHAUSTED, done.stderr.decode()
+    assert "crashed" not in done.stderr.decode()

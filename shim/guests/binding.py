@@ -24,6 +24,8 @@ CELL = 16
 CELLS = 16
 """Cells of a call at most: as many as a view of them shows."""
 TOO_LONG = "computed for too long"
+RESERVE = 8 << 20
+"""Bytes of stack that a guest which calls another one has to leave to that one."""
 _PLACES = 1_024
 """Views of argument cells that are kept: they lie at the same few addresses of the stack again and again."""
 
@@ -75,13 +77,18 @@ class Trapped(Exception):
 class Crossing:
     """All crossings of one store, on one thread."""
 
-    def __init__(self, store: wasmtime.Store, look: Callable[[], bool]) -> None:
-        """`look` is asked, on the guest's thread, when the engine's epoch has moved: whether the guest may go on."""
+    def __init__(self, store: wasmtime.Store, look: Callable[[], bool], stack: int) -> None:
+        """
+        `look` is asked, on the guest's thread, when the engine's epoch has moved: whether the guest may go on. `stack`: bytes of
+        stack for guests.
+        """
         self._store = store
         self._context = ctypes.cast(store._context(), _POINTER)
         self._trap = ctypes.c_void_p()
         self._pending: BaseException | None = None
         self._cut = False
+        self._stack = stack
+        self._top = self._floor = 0
         self._places: dict[int, memoryview] = {}
         self._kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], wasmtime.FuncType] = {}
         self._alive: list[object] = []
@@ -107,8 +114,18 @@ class Crossing:
 
     # --- into Python -------------------------------------------------------------------------------------------------
 
-    def function(self, params: Sequence[str], results: Sequence[str], do: Callable[..., int | None]) -> wasmtime.Func:
-        """A function for guests to import. What `do` raises ends the entry, and comes out where the guest was entered."""
+    def function(
+        self,
+        params: Sequence[str],
+        results: Sequence[str],
+        do: Callable[..., int | None],
+        too_deep: Callable[..., int | None] | None = None,
+    ) -> wasmtime.Func:
+        """
+        A function for guests to import. What `do` raises ends the entry, and comes out where the guest was entered.
+
+        `too_deep` is done in its place where less than RESERVE is left of the stack, if it is given.
+        """
         assert len(params) <= CELLS, "no more are shown"
         unpack = struct.Struct("=" + "".join("i12x" if kind == I32 else "q8x" for kind in params)).unpack_from
         pack = struct.Struct("=I" if results == [I32] else "=Q").pack_into
@@ -118,7 +135,7 @@ class Crossing:
         def callback(_env: int, _caller: int, address: int, _count: int) -> int:
             try:
                 place = places.get(address) or self._place(address)
-                result = do(*unpack(place))
+                result = (too_deep if too_deep and address < self._floor else do)(*unpack(place))
                 if result is not None:
                     pack(place, 0, result & mask)
             except BaseException as ending:
@@ -152,6 +169,8 @@ class Crossing:
         return self._kinds[params, results]
 
     def _place(self, address: int) -> memoryview:
+        if address > self._top:  # nearer to where the stack began than all before
+            self._top, self._floor = address, address - self._stack + RESERVE
         if len(self._places) >= _PLACES:
             self._places.clear()
         place = memoryview((ctypes.c_char * (CELL * CELLS)).from_address(address)).cast("B")
@@ -163,23 +182,29 @@ class Crossing:
         self._pending = ending
         return _trap_new(b"", 0) or 0
 
-    def guard(self, params: int, broken: Callable[[int, Sequence[int], BaseException], int]) -> object:
+    def guard(
+        self,
+        params: int,
+        broken: Callable[[int, Sequence[int], BaseException], int],
+        too_deep: Callable[[int], int],
+    ) -> object:
         """
         A callback for `native` that enters the function at the address which is its environment, with the same cells: so
         many i32. Where that entry fails, `broken` gets that address, these and why, and gives the result, an i64, or raises
-        what is to go on upwards.
+        what is to go on upwards. `too_deep` gives it where less than RESERVE is left of the stack, and nothing is entered.
         """
         trap, context = ctypes.addressof(self._trap), self._context.value
         call, said = _func_call, self._trap
         unpack, pack = struct.Struct("=" + "i12x" * params).unpack_from, struct.Struct("=Q").pack_into
 
         def guarded(function: int, _caller: int, address: int, count: int) -> int:
-            error = call(context, function, address, count, trap)
-            if not error and not said:
+            deep = address < self._floor
+            error = None if deep else call(context, function, address, count, trap)
+            if not (deep or error or said):
                 return 0
             try:
                 place = self._places.get(address) or self._place(address)
-                pack(place, 0, broken(function, unpack(place), self.failed(error)))
+                pack(place, 0, too_deep(function) if deep else broken(function, unpack(place), self.failed(error)))
             except BaseException as ending:
                 return self._end(ending)
             return 0

@@ -177,8 +177,8 @@ class Edges:
         self._base = ctypes.addressof(self.control.data_ptr(self._store).contents)
         self._used = 0
         self._limit = self.constant(limit)
-        self._guard = engine.crossing.guard(len(CALL_TYPE[0]), self._broken)
-        self._guarded: dict[int, tuple[wasmtime.Func, Broken]] = {}
+        self._guard = engine.crossing.guard(len(CALL_TYPE[0]), self._broken, self._too_deep)
+        self._guarded: dict[int, tuple[wasmtime.Func, Broken, Callable[[], int]]] = {}
 
     def constant(self, value: int) -> wasmtime.Global:
         kind = wasmtime.GlobalType(wasmtime.ValType.i32(), False)
@@ -196,10 +196,19 @@ class Edges:
         """Room in the control memory as i32; the memory never moves."""
         return memoryview((ctypes.c_char * size).from_address(self._base + at)).cast("B").cast("i")
 
-    def join(self, caller: CallerEnd, callee: CalleeEnd, edge: Edge, methods: int, broken: Broken) -> wasmtime.Func:
+    def join(
+        self,
+        caller: CallerEnd,
+        callee: CalleeEnd,
+        edge: Edge,
+        methods: int,
+        broken: Broken,
+        too_deep: Callable[[], int],
+    ) -> wasmtime.Func:
         """
         Makes an edge, and gives the function for the caller's slot. `methods`: where in the control memory the numbers of its
-        methods lie. `broken`: what is to be done when an entry by it fails, unless it is fused.
+        methods lie. `broken`: what is to be done when an entry by it fails, `too_deep` when there is no stack left for one;
+        neither where it is fused.
         """
         crossing, constant = self._engine.crossing, self.constant
         parts: Mapping[str, Extern] = {
@@ -230,8 +239,11 @@ class Edges:
         if edge.fused:
             return call
         where = ctypes.addressof(call._func)
-        self._guarded[where] = call, broken
+        self._guarded[where] = call, broken, too_deep
         return crossing.native(*CALL_TYPE, self._guard, where)
 
     def _broken(self, where: int, args: Sequence[int], ending: BaseException) -> int:
         return self._guarded[where][1](args, ending)
+
+    def _too_deep(self, where: int) -> int:
+        return self._guarded[where][2]()

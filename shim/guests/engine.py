@@ -14,7 +14,7 @@ import wasmtime
 
 from shim.clock import MS, Clock
 from shim.guests.binding import Crossing, Frame, Trapped
-from shim.guests.modules import Modules, configuration, target
+from shim.guests.modules import Modules, configuration, stack_for, target
 from shim.member import GRACE
 
 FUEL = 1_000_000
@@ -31,10 +31,13 @@ class Shared:
     compiled, and the watchdog, which keeps asking whether what runs may go on.
     """
 
-    def __init__(self, *, fuel: bool, cache: Path | None, say: Callable[[str], None] = lambda _text: None) -> None:
-        """`say` is told why machine code is not used that is there."""
+    def __init__(
+        self, *, fuel: bool, cache: Path | None, guests: int = 1, say: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        """`guests`: so many at most share a thread. `say` is told why machine code is not used that is there."""
         self.burns_fuel = fuel
-        self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target()))
+        self.stack = stack_for(guests)
+        self.engine = wasmtime.Engine(configuration(fuel=fuel, triple=target(), stack=self.stack))
         self.modules = Modules(self.engine, fuel=fuel, cache=cache, say=say)
         self.stores: list[Engine] = []
         self._awake = threading.Event()
@@ -72,7 +75,7 @@ class Engine:
         self.store.set_limits(memory_size=memory, table_elements=1 << 17, instances=many, tables=many, memories=many)
         self.store.set_epoch_deadline(1)
         self.interruption: BaseException | None = None
-        self.crossing = Crossing(self.store, self._goes_on)
+        self.crossing = Crossing(self.store, self._goes_on, shared.stack)
         self.runs = 0
         """Entries that have begun and are not over."""
         self._limit: int | None = None

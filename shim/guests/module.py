@@ -104,7 +104,8 @@ class ModuleGuest:
         spec = self._member.spec
         self._module = self._engine.modules.load(spec.wasm, spec.compiled)
         self._abi = abi
-        self._slot, self._finish = self._function(abi.slot()), self._function(abi.finish())
+        self._too_deep = abi.too_deep().do
+        self._slot, self._finish = self._function(abi.slot(), self._too_deep), self._function(abi.finish())
         functions = abi.imports()
         self._answer = self._function(functions["answer"])
         call, answer = self._stub(self._function(abi.empty()))
@@ -158,16 +159,16 @@ class ModuleGuest:
         if had != wanted:
             raise NodeError(f"{self._member.name}: its {what} is {had}, where {wanted} is wanted: see schemas/abi.md")
 
-    def _function(self, wanted: Import) -> wasmtime.Func:
+    def _function(self, wanted: Import, too_deep: Callable[..., int | None] | None = None) -> wasmtime.Func:
         do = wanted.do
         if not self._engine.burns_fuel:
-            return self._engine.crossing.function(wanted.params, wanted.results, do)
+            return self._engine.crossing.function(wanted.params, wanted.results, do, too_deep)
 
         def charged(*args: int) -> int | None:
             self._engine.charge()
             return do(*args)
 
-        return self._engine.crossing.function(wanted.params, wanted.results, charged)
+        return self._engine.crossing.function(wanted.params, wanted.results, charged, too_deep)
 
     # --- edges -------------------------------------------------------------------------------------------------------
 
@@ -185,11 +186,19 @@ class ModuleGuest:
             room[2 * number], room[2 * number + 1] = _signed(known), 1
         if handle not in self._links:
             way = self._edges.join(
-                self._caller_end, callee._callee_end, edge, self._rooms[handle], partial(self._broken, edge)
+                self._caller_end,
+                callee._callee_end,
+                edge,
+                self._rooms[handle],
+                partial(self._broken, edge),
+                self._refused,
             )
             self._slots.set(self._store, handle, way)
             callee._callers[self._member.name, handle] = self
         self._links[handle] = dict(methods)
+
+    def _refused(self) -> int:
+        return self._too_deep() or 0
 
     def _broken(self, edge: Edge, args: Sequence[int], ending: BaseException) -> int:
         callee = edge.callee.body

@@ -21,8 +21,17 @@ import wasmtime
 from shim.guests.binding import grow_stack
 from shim.messages import NodeError
 
-STACK = 48 << 20
-"""Bytes of stack for guests, nested entries and the kernel's functions between them included."""
+BASE, LEVEL = 32 << 20, 256 << 10
+"""Bytes of stack for a guest's own recursion, and for each guest of a chain of calls."""
+
+
+def stack_for(guests: int) -> int:
+    """
+    Bytes of stack for guests on a thread that has so many, nested entries and the kernel's functions between them included.
+
+    A guest is entered once at a time, so no chain of calls is longer than that.
+    """
+    return BASE + guests * LEVEL
 
 
 def target() -> str:
@@ -31,7 +40,7 @@ def target() -> str:
     return f"{machine}-unknown-linux-gnu"
 
 
-def configuration(*, fuel: bool, triple: str, strict: bool = False) -> wasmtime.Config:
+def configuration(*, fuel: bool, triple: str, strict: bool = False, stack: int = BASE) -> wasmtime.Config:
     """All settings that compiled code depends on; `strict`: what a guest may use, rather than the kernel's own modules."""
     config = wasmtime.Config()
     if sys.platform == "linux":
@@ -44,7 +53,7 @@ def configuration(*, fuel: bool, triple: str, strict: bool = False) -> wasmtime.
     config.wasm_multi_memory = not strict
     config.wasm_memory64 = False
     config.wasm_threads = False
-    grow_stack(config, STACK)
+    grow_stack(config, stack)
     return config
 
 

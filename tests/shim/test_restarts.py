@@ -87,7 +87,7 @@ def test_twenty_thousand_crashes_cost_a_few_kibibytes_each() -> None:
         outcome.append(sizes)
 
     thread = threading.Thread(target=work, daemon=True)
-    start_deep(thread)
+    start_deep(thread, 1)
     thread.join(300)
     (sizes,) = outcome
     assert isinstance(sizes, list), sizes

@@ -1,0 +1,32 @@
+;; A program that calls test.v1.Echo/Echo from ever deeper recursion, until the call is refused: exit code 8. Before, it has to be
+;; answered (else the exit code is its status, or 100), and each time the callee is to have enough of the stack.
+(module
+  (import "parigot" "require" (func $require (param i32 i32) (result i32)))
+  (import "parigot" "launch" (func $launch (result i32)))
+  (import "parigot" "locate" (func $locate (param i32 i32) (result i32)))
+  (import "parigot" "method" (func $method (param i32 i32 i32) (result i32)))
+  (import "parigot" "call" (func $call (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "test.v1.Echo")
+  (global $handle (mut i32) (i32.const 0))
+  (global $id (mut i32) (i32.const 0))
+  (func $ask (result i32)
+    (i32.and (i32.const 255) (i32.wrap_i64 (i64.shr_u
+      (call $call (global.get $handle) (global.get $id) (i32.const 0) (i32.const 4) (i32.const 100) (i32.const 4) (i32.const 0))
+      (i64.const 32)))))
+  (func $dive (param $depth i32) (result i32)
+    (if (result i32) (local.get $depth)
+      (then (i32.add (call $dive (i32.sub (local.get $depth) (i32.const 1))) (i32.const 0)))
+      (else (call $ask))))
+  (func (export "_start") (local $depth i32) (local $status i32)
+    (drop (call $require (i32.const 0) (i32.const 12)))
+    (drop (call $launch))
+    (global.set $handle (call $locate (i32.const 0) (i32.const 12)))
+    (global.set $id (call $method (global.get $handle) (i32.const 8) (i32.const 4)))
+    (local.set $depth (i32.const 1000))
+    (loop $deeper
+      (local.set $status (call $dive (local.get $depth)))
+      (local.set $depth (i32.add (local.get $depth) (i32.shr_u (local.get $depth) (i32.const 3))))
+      (br_if $deeper (i32.and (i32.eqz (local.get $status)) (i32.lt_u (local.get $depth) (i32.const 100000000)))))
+    (call $exit (select (local.get $status) (i32.const 100) (local.get $status)))))
