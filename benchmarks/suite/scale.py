@@ -17,7 +17,7 @@ class Scale:
     def rounds(self) -> int:
         return 1 if self.quick else 5
 
-    def batches(self, ms: float, *, least: int = 2, most: int = 1_000_000) -> Amount:
+    def batches(self, ms: float, *, least: int = 1, most: int = 1_000_000) -> Amount:
         """Calls whose time is taken together, a command's worth of so many milliseconds."""
         return Amount(least=least, most=most, aim=0 if self.quick else ms * MS, batched=True)
 
