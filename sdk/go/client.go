@@ -115,8 +115,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	cut := false
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		cut, d = true, max(0, time.Until(deadline))
+	if left, ok := remaining(ctx); ok && left < d {
+		cut, d = true, max(0, left)
 	}
 	timer, err := startTimer(ctx, d)
 	if err == nil {

@@ -29,12 +29,7 @@ func (c *callContext) Value(key any) any {
 // Deadline of a call that the kernel has closed is over: that is why it has.
 func (c *callContext) Deadline() (time.Time, bool) {
 	if !c.asked {
-		left := time.Duration(0)
-		if text, ok := get(c.id, "deadline"); ok {
-			ms, _ := strconv.ParseInt(text, 10, 64)
-			left = time.Duration(ms) * time.Millisecond
-		}
-		c.asked, c.deadline = true, time.Now().Add(left)
+		c.asked, c.deadline = true, time.Now().Add(leftOf(c.id))
 	}
 	return c.deadline, true
 }
@@ -121,6 +116,26 @@ func isPlain(ctx context.Context) bool {
 			return ctx == context.Background()
 		}
 	}
+}
+
+// leftOf asks the kernel how much time an open call has left: none, where it has been closed.
+func leftOf(call int32) time.Duration {
+	text, _ := get(call, "deadline")
+	ms, _ := strconv.ParseInt(text, 10, 64)
+	return time.Duration(ms) * time.Millisecond
+}
+
+// remaining gives how much time a context has left, by the kernel's clock where that will do: Go's own costs more to read.
+func remaining(ctx context.Context) (time.Duration, bool) {
+	if isPlain(ctx) {
+		call := callOf(ctx)
+		if call == 0 {
+			return 0, false
+		}
+		return leftOf(call), true
+	}
+	deadline, ok := ctx.Deadline()
+	return time.Until(deadline), ok
 }
 
 // limit gives a context's own time limit in milliseconds; none when the kernel holds the only one. It fails when the context
