@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 
 enum { ERROR_TEXT_MAX = 1024, FIRST_ROOM = 512 };
 
@@ -81,9 +82,16 @@ _Noreturn void parigot_serve(void) {
 	parigot_sys_serve();
 }
 
+/* A line that a handler has begun is not to wait for the next call. Looking first is much cheaper than flushing for nothing. */
+static void flush(void) {
+	if (__fpending(stdout) > 0)
+		fflush(stdout);
+}
+
 /* ---- Entries of the kernel --------------------------------------------------------------------------------------------------*/
 
 static const void *owned_request; /* the request at hand, while it is the library's */
+static size_t owned_len;
 
 PARIGOT_EXPORT("parigot_alloc") void *parigot_entry_alloc(uint32_t len);
 PARIGOT_EXPORT("parigot_handle")
@@ -91,25 +99,42 @@ void parigot_entry_handle(int32_t call, int32_t service, int32_t method, void *r
 PARIGOT_EXPORT("parigot_resume") void parigot_entry_resume(int32_t id);
 PARIGOT_EXPORT("parigot_stop") void parigot_entry_stop(void);
 
-void *parigot_entry_alloc(uint32_t len) { return malloc(len); }
+/* Room for one small request: nearly all are handled before the next one comes in. Beyond it, and beside it, the heap's. */
+static _Alignas(16) uint8_t room[4096];
+static bool room_taken;
+
+void *parigot_entry_alloc(uint32_t len) {
+	if (room_taken || len > sizeof room)
+		return malloc(len);
+	room_taken = true;
+	return room;
+}
+
+static void give_back(void *req) {
+	if (req == room)
+		room_taken = false;
+	else
+		free(req);
+}
 
 void parigot_entry_handle(int32_t call, int32_t service, int32_t method, void *req, uint32_t len) {
 	(void)service;
 	owned_request = req;
+	owned_len = len;
 	if (method >= 0 && method < handler_count)
 		handlers[method](call, req, len);
 	else
 		parigot_fail(call, PARIGOT_UNIMPLEMENTED, "no handler for method number %d", (int)method);
 	if (owned_request != NULL)
-		free(req);
+		give_back(req);
 	owned_request = NULL;
-	fflush(NULL);
+	flush();
 }
 
 void parigot_entry_stop(void) {
 	if (stop_hook != NULL)
 		stop_hook();
-	fflush(NULL);
+	flush();
 }
 
 /* ---- Answering --------------------------------------------------------------------------------------------------------------*/
@@ -135,8 +160,16 @@ int32_t parigot_fail(parigot_call_t call, int32_t code, const char *format, ...)
 void *parigot_keep(const void *req) {
 	if (req == NULL || req != owned_request)
 		return NULL;
+	void *kept = (void *)req;
+	if (kept == room) {
+		kept = malloc(owned_len);
+		if (kept == NULL)
+			return NULL;
+		memcpy(kept, req, owned_len);
+		room_taken = false;
+	}
 	owned_request = NULL;
-	return (void *)req;
+	return kept;
 }
 
 int32_t parigot_enter(parigot_call_t call) { return status_of(parigot_sys_enter(call)); }
@@ -285,7 +318,7 @@ void parigot_entry_resume(int32_t id) {
 			event.done(status, &reply, event.arg);
 		parigot_buf_free(&reply);
 	}
-	fflush(NULL);
+	flush();
 }
 
 /* ---- Metadata ---------------------------------------------------------------------------------------------------------------*/

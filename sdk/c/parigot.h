@@ -101,7 +101,8 @@ int32_t parigot_answer(parigot_call_t call, int32_t status, const parigot_buf_t 
 /* A detail beside the error that the call will be answered with: a serialised message, and its type's full name. */
 int32_t parigot_add_detail(parigot_call_t call, const char *type, const void *message, size_t len);
 
-/* Takes the request over from the library, within its handler: it stays valid until free(). NULL for an empty one. */
+/* Takes the request over from the library, within its handler: what it returns, in place of `req`, stays valid until free(). NULL
+ * for an empty one, and where memory has run out. */
 void *parigot_keep(const void *req);
 
 /* Says whose work is done from here to the end of this entry: calls, timers and log records belong to it. 0: nobody's. */

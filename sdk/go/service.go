@@ -27,7 +27,8 @@ type Service struct {
 
 var (
 	handlers = map[int32][]Handler{}       // by the kernel's number of the service, then by the number given to bind
-	rooms    = map[unsafe.Pointer][]byte{} // requests on their way in: nothing else keeps them alive
+	room     []byte                        // a request on its way in
+	rooms    = map[unsafe.Pointer][]byte{} // others, were the kernel to ask for several at once
 )
 
 // Require declares which services this guest will call. It belongs before Launch or Serve.
@@ -95,33 +96,46 @@ func export(service Service) error {
 	return nil
 }
 
+// allocate keeps the room that it gives: nothing else does, until the kernel hands it back with the call that it was asked for.
 func allocate(length uint32) unsafe.Pointer {
-	room := make([]byte, length)
-	address := unsafe.Pointer(unsafe.SliceData(room))
-	rooms[address] = room
-	return address
+	if room != nil {
+		rooms[bytes(room)] = room
+	}
+	room = make([]byte, length)
+	return bytes(room)
+}
+
+func claim(request unsafe.Pointer, length uint32) []byte {
+	if length == 0 {
+		return nil
+	}
+	body := room
+	if bytes(body) == request {
+		room = nil
+	} else {
+		body = rooms[request]
+		delete(rooms, request)
+	}
+	return body[:length]
 }
 
 func handle(id, service, method int32, request unsafe.Pointer, length uint32) {
-	var body []byte
-	if length > 0 {
-		body = rooms[request][:length]
-		delete(rooms, request)
-	}
+	handler, body := handlers[service][method], claim(request, length)
 	before := current
 	current = id
-	ctx := &callContext{id: id}
-	run := func() {
-		reply, err := handlers[service][method](ctx, body)
-		answer(id, reply, err)
-		ctx.end()
-	}
 	if parks {
-		spawn(run)
+		spawn(func() { run(id, handler, body) })
 	} else {
-		run()
+		run(id, handler, body)
 	}
 	current = before
+}
+
+func run(id int32, handler Handler, body []byte) {
+	ctx := &callContext{id: id}
+	reply, err := handler(ctx, body)
+	answer(id, reply, err)
+	ctx.end()
 }
 
 // answer cannot fail in a way that a handler could act on: the caller may have given up, or the reply may be too long, and

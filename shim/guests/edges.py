@@ -34,6 +34,18 @@ def _at(field: int) -> str:
     return f"$control offset={4 * field}"
 
 
+def _within(at: str, length: str, memory: str) -> str:
+    """Text for: these bytes lie in the memory. Not a function, since calling one costs more than what it does."""
+    end = f"(i64.add (i64.extend_i32_u {at}) (i64.extend_i32_u {length}))"
+    return f"(i64.le_u {end} (i64.shl (i64.extend_i32_u (memory.size {memory})) (i64.const 16)))"
+
+
+def _leave() -> str:
+    """Text for: the callee is no longer entered. That the kernel may have closed it meanwhile stays."""
+    shut = f"(i32.load {_at(SHUT)} (global.get $callee))"
+    return f"(i32.store {_at(SHUT)} (global.get $callee) (i32.and {shut} (i32.const {~ENTERED})))"
+
+
 STUB = f"""(module ${NAMES}stub
  (type $call (func (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
  (type $answer (func (param i32 i32 i32 i32) (result i32)))
@@ -79,10 +91,6 @@ GLUE = f"""(module ${NAMES}edge
  (global $to (mut i32) (i32.const 0)) (global $room (mut i32) (i32.const 0))
  (global $result (mut i64) (i64.const -1))                                  ;; -1: not answered here
 
- (func $within (param $at i32) (param $len i32) (param $pages i32) (result i32)
-  (i64.le_u (i64.add (i64.extend_i32_u (local.get $at)) (i64.extend_i32_u (local.get $len)))
-   (i64.shl (i64.extend_i32_u (local.get $pages)) (i64.const 16))))
-
  (func (export "call") (type $call)
   (local $at i32) (local $number i32) (local $method i64)
   (block $unusual
@@ -91,8 +99,8 @@ GLUE = f"""(module ${NAMES}edge
    (br_if $unusual (i32.or (i32.ge_u (local.get 1) (global.get $count)) (i32.gt_u (local.get 3) (global.get $limit))))
    (local.set $method (i64.load $control (i32.add (global.get $methods) (i32.shl (local.get 1) (i32.const 3)))))
    (br_if $unusual (i64.eqz (local.get $method)))                           ;; never resolved by this caller
-   (br_if $unusual (i32.eqz (call $within (local.get 2) (local.get 3) (memory.size $a))))
-   (br_if $unusual (i32.eqz (call $within (local.get 4) (local.get 5) (memory.size $a))))
+   (br_if $unusual (i32.eqz {_within("(local.get 2)", "(local.get 3)", "$a")}))
+   (br_if $unusual (i32.eqz {_within("(local.get 4)", "(local.get 5)", "$a")}))
    (local.set $number (i32.add (i32.load {_at(NUMBER)} (global.get $callee)) (i32.const 1)))
    (if (i32.lt_s (local.get $number) (i32.const 1)) (then (local.set $number (i32.const 1))))
    (i32.store {_at(NUMBER)} (global.get $callee) (local.get $number))
@@ -107,28 +115,24 @@ GLUE = f"""(module ${NAMES}edge
    (global.set $to (local.get 4)) (global.set $room (local.get 5)) (global.set $result (i64.const -1))
    (if (local.get 3) (then
     (local.set $at (call $alloc (local.get 3)))
-    (if (i32.or (i32.eqz (local.get $at)) (i32.eqz (call $within (local.get $at) (local.get 3) (memory.size $b))))
+    (if (i32.or (i32.eqz (local.get $at)) (i32.eqz {_within("(local.get $at)", "(local.get 3)", "$b")}))
      (then
-      (call $leave)
+      {_leave()}
       (return_call $finish (local.get 0) (local.get 4) (local.get 5) (i32.const 1))))
     (memory.copy $b $a (local.get $at) (local.get 2) (local.get 3))))
    (call $handle (local.get $number) (global.get $service) (i32.wrap_i64 (local.get $method)) (local.get $at)
     (local.get 3))
-   (call $leave)
+   {_leave()}
    (if (i64.lt_s (global.get $result) (i64.const 0))
     (then (return_call $finish (local.get 0) (local.get 4) (local.get 5) (i32.const 0))))
    (i32.store {_at(EDGE)} (global.get $callee) (i32.const 0))
    (return (global.get $result)))
   (return_call $kernel (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6)))
 
- (func $leave                                    ;; the kernel may have closed the callee meanwhile: that stays
-  (i32.store {_at(SHUT)} (global.get $callee)
-   (i32.and (i32.load {_at(SHUT)} (global.get $callee)) (i32.const {~ENTERED}))))
-
  (func (export "answer") (type $answer)
   (if (i32.or (i32.gt_u (local.get 3) (global.get $room))
        (i32.or (i32.gt_u (local.get 3) (global.get $limit))
-        (i32.eqz (call $within (local.get 2) (local.get 3) (memory.size $b)))))
+        (i32.eqz {_within("(local.get 2)", "(local.get 3)", "$b")})))
    (then (return_call $answer (local.get 0) (local.get 1) (local.get 2) (local.get 3))))
   (memory.copy $a $b (global.get $to) (local.get 2) (local.get 3))
   (global.set $result (i64.extend_i32_u (local.get 3)))
