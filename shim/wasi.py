@@ -49,11 +49,23 @@ class Wasi:
         self._stdio = stdio
         self._args = [_text(arg) for arg in args]
         self._env = [_text(f"{key}={value}") for key, value in env.items()]
+        self._functions = self._made()
 
-    def imports(self) -> Mapping[str, Import]:
-        """All of them, by name."""
+    def find(self, name: str) -> Import | None:
+        """The function of that name; None where the specification has none."""
+        if name == "proc_exit":
+            return Import(params=[I32], results=[], do=self._proc_exit)
+        for known, do in ((_UNNEEDED, self._of_descriptor(NOTSUP)), (_NO_FOLDER, _no_folder), (_SOCKETS, _denied)):
+            if name in known:
+                return Import(params=known[name], results=[I32], do=_checked(do))
+        if name not in self._functions:
+            return None
+        params, do = self._functions[name]
+        return Import(params=params, results=[I32], do=_checked(do))
+
+    def _made(self) -> Mapping[str, tuple[list[str], Callable[..., int]]]:
         i, long = I32, I64
-        signatures: dict[str, tuple[list[str], Callable[..., int]]] = {
+        return {
             "args_get": ([i, i], lambda at, buf: self._strings(self._args, at, buf)),
             "args_sizes_get": ([i, i], lambda count, size: self._sizes(self._args, count, size)),
             "environ_get": ([i, i], lambda at, buf: self._strings(self._env, at, buf)),
@@ -73,17 +85,6 @@ class Wasi:
             "sched_yield": ([], lambda: SUCCESS),
             "proc_raise": ([i], self._proc_raise),
         }
-        for name, params in _UNNEEDED.items():
-            signatures[name] = (params, self._of_descriptor(NOTSUP))
-        for name, params in _NO_FOLDER.items():
-            signatures[name] = (params, lambda *_: BADF)
-        for name, params in _SOCKETS.items():
-            signatures[name] = (params, lambda *_: ACCES)
-        table = {
-            name: Import(params=params, results=[I32], do=_checked(do)) for name, (params, do) in signatures.items()
-        }
-        table["proc_exit"] = Import(params=[i], results=[], do=self._proc_exit)
-        return table
 
     # --- arguments, environment, clocks ------------------------------------------------------------------------------
 
@@ -223,6 +224,14 @@ class Wasi:
 def _text(value: str) -> bytes:
     """For C: with its zero. Bytes of a command line that are no UTF-8 stay what they were."""
     return value.encode("utf-8", "surrogateescape") + b"\0"
+
+
+def _no_folder(*_args: int) -> int:
+    return BADF
+
+
+def _denied(*_args: int) -> int:
+    return ACCES
 
 
 def _checked(do: Callable[..., int]) -> Callable[..., int]:

@@ -10,6 +10,7 @@ alive as long as the store; and the library is bound by CDLL, which gives the GI
 """
 
 import ctypes
+import functools
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _error_trace = _bound("wasmtime_error_wasm_trace", None, _POINTER, _POINTER)
 _set_callback = _bound("wasmtime_store_epoch_deadline_callback", None, *[_POINTER] * 4)
 _memory_size = _bound("wasmtime_memory_data_size", _SIZE, _POINTER, _POINTER)
 _stack_size = _bound("wasmtime_config_async_stack_size_set", None, _POINTER, ctypes.c_uint64)
+
+_RESULT_I32, _RESULT_I64 = struct.Struct("=I").pack_into, struct.Struct("=Q").pack_into
 
 _Callback = ctypes.CFUNCTYPE(_SIZE, _POINTER, _POINTER, _POINTER, _SIZE)
 _Look = ctypes.CFUNCTYPE(_SIZE, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_uint64), _POINTER)
@@ -127,9 +130,8 @@ class Crossing:
         `too_deep` is done in its place where less than RESERVE is left of the stack, if it is given.
         """
         assert len(params) <= CELLS, "no more are shown"
-        unpack = struct.Struct("=" + "".join("i12x" if kind == I32 else "q8x" for kind in params)).unpack_from
-        pack = struct.Struct("=I" if results == [I32] else "=Q").pack_into
-        mask = MASK if results == [I32] else (1 << 64) - 1
+        unpack = _arguments(tuple(params)).unpack_from
+        pack, mask = (_RESULT_I32, MASK) if results == [I32] else (_RESULT_I64, (1 << 64) - 1)
         places = self._places
 
         def callback(_env: int, _caller: int, address: int, _count: int) -> int:
@@ -266,6 +268,11 @@ class Crossing:
     def memory_size(self, memory: wasmtime.Memory) -> int:
         """Bytes of a memory now."""
         return _memory_size(self._context, ctypes.addressof(memory._memory)) or 0
+
+
+@functools.cache
+def _arguments(params: tuple[str, ...]) -> struct.Struct:
+    return struct.Struct("=" + "".join("i12x" if kind == I32 else "q8x" for kind in params))
 
 
 def grow_stack(config: wasmtime.Config, size: int) -> None:

@@ -106,17 +106,14 @@ class ModuleGuest:
         self._abi = abi
         self._too_deep = abi.too_deep().do
         self._slot, self._finish = self._function(abi.slot(), self._too_deep), self._function(abi.finish())
-        functions = abi.imports()
+        functions: Mapping[str, Import] = abi.imports()
         self._answer = self._function(functions["answer"])
         call, answer = self._stub(self._function(abi.empty()))
-        provided: Mapping[str, Mapping[str, Import]] = {
-            PARIGOT: {**functions, "call": abi.slot()},
-            WASI: wasi.imports(),
-        }
+        functions = {**functions, "call": abi.slot()}
         self._imports: list[wasmtime.Func] = []
         made: dict[tuple[str, str], wasmtime.Func] = {(PARIGOT, "call"): call, (PARIGOT, "answer"): answer}
         for module, name, kind in self._module.imports:
-            known = provided.get(module, {}).get(name)
+            known = functions.get(name) if module == PARIGOT else wasi.find(name) if module == WASI else None
             if known is None:
                 raise NodeError(f"{spec.name}: nobody provides the import {module}.{name}: see schemas/abi.md")
             self._check_type(f"import {module}.{name}", kind, known.params, known.results)
