@@ -45,7 +45,8 @@ class Shared:
 
     def wake(self) -> None:
         """From any thread: a guest begins to run."""
-        self._awake.set()
+        if not self._awake.is_set():  # to look costs a tenth of setting it
+            self._awake.set()
 
     def _watch(self) -> None:
         while True:
