@@ -14,7 +14,7 @@ from shim.calls import Call
 from shim.direct import Direct
 from shim.kernel import Kernel
 from shim.launching import Launching
-from shim.member import CURRENT, FITTED, REPLY, Edge, Member
+from shim.member import EDGE, FITTED, REPLY, Edge, Member
 from shim.messages import NOT_EXECUTED, Code, Failure, Unwinding
 
 I32 = "i32"
@@ -121,7 +121,7 @@ class Abi:
         member, settle = self._member, self._direct.settle
 
         def checked(*args: int) -> int:
-            if member.control[CURRENT]:
+            if member.control[EDGE]:
                 settle(member)
             try:
                 return do(*args)
@@ -136,7 +136,7 @@ class Abi:
         member, settle = self._member, self._direct.settle
 
         def checked(*args: int) -> int:
-            if member.control[CURRENT]:
+            if member.control[EDGE]:
                 settle(member)
             try:
                 return do(*args)
@@ -190,7 +190,7 @@ class Abi:
         return self._result(call, resp, cap)
 
     def _finish(self, handle: int, resp: int, cap: int, refused: int) -> int:
-        return self._result(self._direct.finish(self._member, handle, refused=bool(refused)), resp, cap)
+        return self._given(self._direct.finish(self._member, handle, refused=bool(refused)), resp, cap)
 
     def _too_deep(self, *_args: int) -> int:
         text = "a call from within too deep a recursion: the stack is all but used up"
@@ -215,7 +215,10 @@ class Abi:
     def broken(self, edge: Edge, args: Sequence[int], ending: BaseException) -> int:
         """The result of a call by a guarded edge that has not come to its end; `args` are those of `call`. Raises as Direct."""
         _handle, _method, _req, _len, resp, cap, _timeout = args
-        call = self._direct.broken(edge, ending)
+        return self._given(self._direct.broken(edge, ending), resp, cap)
+
+    def _given(self, call: Call | None, resp: int, cap: int) -> int:
+        """The result of a call by an edge: none of the kernel's where the edge has put the reply in its place."""
         return self._member.control[FITTED] - 1 if call is None else self._result(call, resp, cap)
 
     def _fetch(self, buffer: int, cap: int) -> int:

@@ -81,7 +81,8 @@ class Cell:
         if not self.members:
             return
         self._engine = Engine(shared, self.kernel.clock, memory=self.node.memory)
-        self._engine.overdue = Direct(self.kernel).overdue
+        self.kernel.members = self.members
+        self._engine.looks = Direct(self.kernel).looks
         edges = Edges(self._engine, self.node.message)
         for member in self.members:
             guest = ModuleGuest(self._engine, edges, member)

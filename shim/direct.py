@@ -9,7 +9,22 @@ from collections.abc import Sequence
 
 from shim.calls import Call
 from shim.kernel import Kernel
-from shim.member import CALL, CURRENT, EDGE, ELSEWHERE, GRACE, METHOD, ODD, Crash, Edge, Member, State, crash_of
+from shim.member import (
+    CALL,
+    CURRENT,
+    EDGE,
+    ELSEWHERE,
+    GRACE,
+    METHOD,
+    ODD,
+    PRESSING,
+    SETTLED,
+    Crash,
+    Edge,
+    Member,
+    State,
+    crash_of,
+)
 from shim.messages import Code, Failure
 
 
@@ -19,20 +34,26 @@ class Direct:
         self._seen: tuple[str, int] = "", 0
         self._since = 0
 
-    def overdue(self) -> bool:
+    def looks(self) -> bool:
         """
-        Asked again and again while a guest runs whose work has no deadline, a program's main: whether the call by an edge that
-        it is in takes longer than a call may. It is timed from when it is seen first, for edges look at no clock.
+        Asked every now and then while a guest runs: whether it may go on. Calls by edges look at no clock, and let nothing else
+        have its turn: so the next call of each guest that is entered is the kernel's. And where the caller's work has no
+        deadline, as a program's main, the call that it is in is timed here, from when it is seen first.
         """
         now = self._kernel.clock.peek()
-        entered = [
-            target.guest for target in self._kernel.targets.values() if target.guest and target.guest.control[EDGE]
-        ]
-        first = next((guest for guest in entered if guest.edges[guest.control[EDGE] - 1].caller.limit is None), None)
-        seen = (first.name, first.control[CALL]) if first else ("", 0)
+        entered = [member for member in self._kernel.members if member.entered]
+        for member in entered:
+            member.control[ODD] |= PRESSING
+        seen = next(((each.name, each.control[CALL]) for each in entered if self._is_untimed(each)), ("", 0))
         if seen != self._seen:
             self._seen, self._since = seen, now
-        return first is not None and now - self._since > self._kernel.node.call + GRACE
+        return not seen[1] or now - self._since <= self._kernel.node.call + GRACE
+
+    def _is_untimed(self, member: Member) -> bool:
+        if not member.control[EDGE] or member.direct is not None:
+            return False
+        caller = member.edges[member.control[EDGE] - 1].caller
+        return caller.current is None and not caller.control[EDGE]
 
     def link(self, member: Member, handle: int, method: int) -> None:
         """After a call by the kernel: the next one by this handle may go by an edge, where a guest of this thread answers."""
@@ -65,44 +86,49 @@ class Direct:
         return edge
 
     def settle(self, member: Member) -> None:
-        """The call that an edge has entered the guest with, if there is one and it has not been answered, is the kernel's."""
+        """The call that an edge has entered the guest with, if one has, is the kernel's: answered already, or still open."""
         control = member.control
-        number = control[CURRENT]
-        if not number:
+        if not control[EDGE] or member.direct is not None:
             return
         edge = member.edges[control[EDGE] - 1]
         self.settle(edge.caller)
         call = self._kernel.adopt(edge.caller, edge.service, edge.methods[control[METHOD]])
-        control[CURRENT] = 0
+        member.answered = not control[CURRENT]
+        control[CURRENT], control[SETTLED] = 0, 1
         member.direct = member.current = member.within = call
         member.limit = call.deadline + GRACE
-        if edge.caller.limit is None:
-            member.body.limit(member.limit)
-        member.opened(number, call)
+        if edge.caller.current is None:
+            member.body.limit(member.limit if edge.caller.limit is None else min(member.limit, edge.caller.limit))
+        if member.answered:
+            call.end(Code.OK)
+        else:
+            member.opened(control[CALL], call)
 
-    def finish(self, member: Member, handle: int, *, refused: bool) -> Call:
+    def finish(self, member: Member, handle: int, *, refused: bool) -> Call | None:
         """
         The guest's call by an edge, ended: the callee has been left, and either answered by the kernel or will answer later.
 
-        `refused`: it had no room for the request.
+        `refused`: it had no room for the request. Returns None where the edge has the reply.
         """
         callee = self._kernel.target(self._kernel.service(member, handle)).guest
         assert callee is not None, "an edge leads to a guest"
         self.settle(callee)
-        call = self._leave(callee)
-        assert call is not None, "an edge that was answered by itself has nothing to finish"
-        if member.limit is None:
-            member.body.limit(None)
+        call, answered = callee.direct, callee.answered
+        assert call is not None, "it has just been settled"
+        self._leave(callee)
+        if member.current is None:
+            member.body.limit(member.limit)
+        if answered:
+            return None
         if refused:
             call.fail(Failure(Code.RESOURCE_EXHAUSTED, f"{callee.name} has no room for the request", executed=False))
         return self._kernel.await_end(member, call)
 
-    def _leave(self, callee: Member) -> Call | None:
+    def _leave(self, callee: Member) -> None:
         self._kernel.count(callee)
-        call, callee.direct, callee.current = callee.direct, None, None
-        callee.control[EDGE] = 0
+        callee.direct = callee.current = None
+        callee.control[EDGE] = callee.control[SETTLED] = 0
         callee.control[ODD] &= ~ELSEWHERE
-        return call
 
     # --- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -115,11 +141,11 @@ class Direct:
         callee, caller = edge.callee, edge.caller
         for each in (callee, *self._inside(callee)):
             self.settle(each)
-        call = callee.direct
+        call, answered = callee.direct, callee.answered
         self.cut_off(callee, ending)
-        if caller.limit is None:
-            caller.body.limit(None)
-        return call and self._kernel.await_end(caller, call)
+        if caller.current is None:
+            caller.body.limit(caller.limit)
+        return None if answered or call is None else self._kernel.await_end(caller, call)
 
     def cut_off(self, member: Member, ending: BaseException) -> None:
         """An entry into the guest was cut off: it has crashed. Raises what is not a guest's fault."""

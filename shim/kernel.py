@@ -12,7 +12,7 @@ from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS, Clock
 from shim.logbook import Logbook
-from shim.member import ELSEWHERE, FITTED, HEADED, MADE, ODD, Crash, Event, Member, State
+from shim.member import ELSEWHERE, FITTED, HEADED, MADE, ODD, PRESSING, Crash, Event, Member, State
 from shim.messages import Code, Failure, Refused
 from shim.scheduler import Scheduler
 
@@ -48,6 +48,8 @@ class Kernel:
         self.logbook = logbook
         self.scheduler = scheduler
         self.targets: dict[str, Target] = {}
+        self.members: list[Member] = []
+        """The guests of this thread."""
         self.step: Callable[[Call | None], bool] = lambda scope: False
         self.wake: Callable[[Member], None] = lambda member: None
         self.crash: Callable[[Member, Crash], None] = lambda member, crash: None
@@ -112,7 +114,7 @@ class Kernel:
         target = self.target(service)
         call = self.made(member, service, target.methods[method], request, timeout, end=end)
         member.headers = Metadata()
-        member.control[ODD] &= ~HEADED
+        member.control[ODD] &= ~(HEADED | PRESSING)
         self.submit(call, target)
         return call
 
@@ -149,6 +151,7 @@ class Kernel:
         """A call of the guest's that an edge has made, its last one, and that the kernel sees to from now on."""
         member.control[MADE] -= 1
         call = self.made(member, service, method, b"", 0, end=member.limit)
+        member.headers = Metadata()
         call.entered = True
         call.then(self._report)
         self._time(call)

@@ -17,7 +17,7 @@ GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
 
 
-SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE = range(10)
+SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE, SETTLED = range(11)
 """
 Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py).
 
@@ -25,14 +25,15 @@ SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given la
 that an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes;
 EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits
 below. REPLY, FITTED: where the reply to its last call was put by an edge, and its length plus 1; 0 where it was not by one.
-MADE: calls that edges have made for its present work since the kernel made one, for these have their numbers, too.
+MADE: calls that edges have made for its present work since the kernel made one, for these have their numbers, too. SETTLED:
+the call that an edge has entered the guest with is the kernel's, which is to be told when the entry is over.
 """
 FIELDS = 16
 """Room for these."""
 ENTERED, CLOSED = 1, 2
 """Bits of SHUT: it is entered now; it is down, or other work comes first."""
-ELSEWHERE, HEADED = 1, 2
-"""Bits of ODD: it has said `enter`; it has set headers for its next call."""
+ELSEWHERE, HEADED, PRESSING = 1, 2, 4
+"""Bits of ODD: it has said `enter`; it has set headers for its next call; the kernel has not had its turn for a while."""
 
 
 class State(Enum):
@@ -168,6 +169,8 @@ class Member:
         """Those that lead to this instance."""
         self.direct: Call | None = None
         """The call that an edge has entered it with, once that is the kernel's."""
+        self.answered = False
+        """That call had been answered by the edge before."""
         self.requires: set[str] = set()
         self.exports: list[str] = []
         self.bound: dict[str, dict[str, int]] = {}

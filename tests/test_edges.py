@@ -160,7 +160,7 @@ def test_a_chain_that_goes_to_and_fro_between_two_nodes_gives_the_same(tmp_path:
         check(sent, drive(node(program, [DRIVER], routes=routes, methods=methods, **SETTINGS), sent))
 
 
-TRAP, LOOP, EXIT, LOG = 5, 6, 7, 8
+TRAP, LOOP, EXIT, LOG, AFTER, ARM, FLAG = 5, 6, 7, 8, 9, 10, 11
 OK, DEADLINE_EXCEEDED, INTERNAL = 0, 4, 13
 
 
@@ -241,3 +241,47 @@ def test_a_call_from_too_deep_a_recursion_is_refused_and_costs_the_callee_nothin
     done = guests.run(node(tmp_path, [echo, deep]))
     assert done.returncode == RESOURCE_EXHAUSTED, done.stderr.decode()
     assert "crashed" not in done.stderr.decode()
+
+
+@pytest.mark.parametrize("fused", ["", "link0", "driver"])
+def test_what_a_handler_does_after_its_answer_is_still_the_same_work(tmp_path: Path, fused: str) -> None:
+    """Its deadline is that of the call, and not of whatever the kernel had entered it for before."""
+    statuses, _, log = ask(tmp_path, AFTER, AFTER, 0, AFTER, follow=1, fused=fused, call_ms=300)
+    assert statuses == [OK] * 4
+    records = [line for line in log.splitlines() if "text=afterwards" in line]
+    assert [re.search(r"call=\S+-(\S+) ", line)[1] for line in records] == ["3.1", "4.1", "6.1"]  # type: ignore[index]
+    assert "crashed" not in log
+
+
+@pytest.mark.parametrize("fused", ["", "driver"])
+def test_calls_by_edges_alone_let_a_timer_have_its_turn(tmp_path: Path, fused: str) -> None:
+    """A hundred thousand of them take longer than the 100 ms after which the timer is due."""
+    sent = [ARM, *[FLAG] * 100_000]
+    for _ in range(3):  # unless the machine is faster than that
+        statuses, texts, _ = ask(tmp_path, *sent, follow=0, fused=fused)
+        assert set(statuses) == {OK}
+        if texts[-1] == "\x01":
+            return
+        sent += sent[1:]
+    raise AssertionError("the timer never had its turn")
+
+
+def methods(name: str, count: int, *requires: str) -> Guest:
+    """See tests/guests/methods.c."""
+    own = f"test.v1.{name}"
+    env = {"NAME": own, "METHODS": str(count), "REQUIRES": ",".join(requires)}
+    exports = {own: tuple(f"M{number}" for number in range(count))}
+    return Guest(name=name.lower(), wasm=guests.c("methods"), env=env, requires=requires, exports=exports)
+
+
+@pytest.mark.calls
+@pytest.mark.guarded
+def test_another_instances_handles_may_be_other_services(tmp_path: Path) -> None:
+    """The first instance locates the service of one method, the second one that of three, and gets the same handle for it."""
+    asked = ["test.v1.One/M0", "test.v1.One/M0", "!trap", *["test.v1.Three/M2"] * 3, *["test.v1.Three/M1"] * 3]
+    between = methods("Between", 1, "test.v1.One", "test.v1.Three")
+    caller = guests.program(*(f"test.v1.Between/M0:{text}" for text in asked), requires=("test.v1.Between",))
+    done = guests.run(node(tmp_path, [methods("One", 1), methods("Three", 3), between, caller]))
+    assert done.returncode == 0, done.stderr.decode()
+    said = [line.split(" ")[-1] for line in done.stdout.decode().splitlines()]
+    assert said == ["M0", "M0", "unreachable", "M2", "M2", "M2", "M1", "M1", "M1"]

@@ -22,7 +22,7 @@ import wasmtime
 from shim.abi import I32, I64
 from shim.guests.binding import Extern
 from shim.guests.engine import Engine
-from shim.member import CALL, CURRENT, EDGE, ENTERED, FITTED, MADE, METHOD, NUMBER, ODD, REPLY, SHUT, Edge
+from shim.member import CALL, CURRENT, EDGE, ENTERED, FITTED, MADE, METHOD, NUMBER, ODD, REPLY, SETTLED, SHUT, Edge
 
 NAMES = "parigot."
 """How the names of the kernel's own modules begin."""
@@ -102,7 +102,7 @@ GLUE = f"""(module ${NAMES}edge
    (br_if $unusual (i32.eqz {_within("(local.get 2)", "(local.get 3)", "$a")}))
    (br_if $unusual (i32.eqz {_within("(local.get 4)", "(local.get 5)", "$a")}))
    (local.set $number (i32.add (i32.load {_at(NUMBER)} (global.get $callee)) (i32.const 1)))
-   (if (i32.lt_s (local.get $number) (i32.const 1)) (then (local.set $number (i32.const 1))))
+   (br_if $unusual (i32.lt_s (local.get $number) (i32.const 1)))           ;; the kernel begins anew
    (i32.store {_at(NUMBER)} (global.get $callee) (local.get $number))
    (i32.store {_at(SHUT)} (global.get $callee) (i32.const {ENTERED}))
    (i32.store {_at(CURRENT)} (global.get $callee) (local.get $number))
@@ -123,7 +123,7 @@ GLUE = f"""(module ${NAMES}edge
    (call $handle (local.get $number) (global.get $service) (i32.wrap_i64 (local.get $method)) (local.get $at)
     (local.get 3))
    {_leave()}
-   (if (i64.lt_s (global.get $result) (i64.const 0))
+   (if (i32.or (i64.lt_s (global.get $result) (i64.const 0)) (i32.load {_at(SETTLED)} (global.get $callee)))
     (then (return_call $finish (local.get 0) (local.get 4) (local.get 5) (i32.const 0))))
    (i32.store {_at(EDGE)} (global.get $callee) (i32.const 0))
    (return (global.get $result)))

@@ -81,8 +81,8 @@ class Engine:
         """Entries that have begun and are not over."""
         self._limit: int | None = None
         self._trip: Callable[..., int] | None = None
-        self.overdue: Callable[[], bool] = lambda: False
-        """Asked while an entry without a limit runs: whether it is to be ended all the same."""
+        self.looks: Callable[[], bool] = lambda: True
+        """Asked every now and then while a guest runs in real time: whether it may go on."""
         shared.stores.append(self)
 
     def frames(self) -> Sequence[Frame]:
@@ -152,6 +152,6 @@ class Engine:
         """Asked on the guest's own thread when the epoch has moved, so that no entry pays for one before it."""
         if self.interruption is not None:
             return False
-        if self._limit is None or self.burns_fuel:
-            return not self.overdue()
-        return self._clock.peek() < self._limit
+        if self.burns_fuel:
+            return True
+        return self.looks() and (self._limit is None or self._clock.peek() < self._limit)

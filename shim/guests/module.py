@@ -17,7 +17,7 @@ from shim.guests.binding import Extern, Frame, Trapped
 from shim.guests.edges import NAMES, CalleeEnd, CallerEnd, Edges
 from shim.guests.engine import Engine
 from shim.guests.modules import signature
-from shim.member import FIELDS, Crash, Edge, Member
+from shim.member import EDGE, FIELDS, Crash, Edge, Member
 from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.wasi import Wasi
 
@@ -86,10 +86,10 @@ class ModuleGuest:
         self._member = member
         self.memory = GuestMemory(engine)
         self._control = edges.allocate(4 * FIELDS)
-        self._links: dict[int, dict[int, int]] = {}
-        """Handle -> methods that the edge in its slot knows."""
-        self._rooms: dict[int, int] = {}
-        """Handle -> where in the control memory the numbers of its methods lie."""
+        self._links: dict[int, tuple[int, Mapping[int, int]]] = {}
+        """Handle -> where in the control memory the numbers of its edge's methods lie, and these, as far as it knows them."""
+        self._rooms: dict[tuple[int, str], int] = {}
+        """Handle and service -> the same place, for all instances: another instance's handles may be another service's."""
         self._callers: dict[tuple[str, int], ModuleGuest] = {}
         """Whose slots hold edges to the present instance: name of the caller, and handle."""
         member.control = edges.view(self._control, 4 * FIELDS)
@@ -170,29 +170,25 @@ class ModuleGuest:
     # --- edges -------------------------------------------------------------------------------------------------------
 
     def is_linked(self, handle: int, method: int) -> bool:
-        return method in self._links.get(handle, ())
+        return handle in self._links and method in self._links[handle][1]
 
     def link(self, handle: int, edge: Edge, methods: Mapping[int, int]) -> None:
         callee = edge.callee.body
         if not isinstance(callee, ModuleGuest) or callee._callee_end is None:
             return
-        if handle not in self._rooms:
-            self._rooms[handle] = self._edges.allocate(8 * len(edge.methods))
-        room = self._edges.view(self._rooms[handle], 8 * len(edge.methods))
+        size = 8 * len(edge.methods)
+        if (handle, edge.service) not in self._rooms:
+            self._rooms[handle, edge.service] = self._edges.allocate(size)
+        at = self._rooms[handle, edge.service]
+        room = self._edges.view(at, size)
         for number, known in methods.items():
             room[2 * number], room[2 * number + 1] = _signed(known), 1
         if handle not in self._links:
-            way = self._edges.join(
-                self._caller_end,
-                callee._callee_end,
-                edge,
-                self._rooms[handle],
-                partial(self._broken, edge),
-                self._refused,
-            )
+            broken = partial(self._broken, edge)
+            way = self._edges.join(self._caller_end, callee._callee_end, edge, at, broken, self._refused)
             self._slots.set(self._store, handle, way)
             callee._callers[self._member.name, handle] = self
-        self._links[handle] = dict(methods)
+        self._links[handle] = at, methods
 
     def _refused(self) -> int:
         return self._too_deep() or 0
@@ -200,6 +196,8 @@ class ModuleGuest:
     def _broken(self, edge: Edge, args: Sequence[int], ending: BaseException) -> int:
         callee = edge.callee.body
         assert isinstance(callee, ModuleGuest), "see link"
+        if edge.callee.control[EDGE] != edge.index:  # it was never entered, or has been left: this is the caller's end
+            raise ending
         result = self._abi.broken(edge, args, callee._ended(ending))
         self._engine.excuse()
         return result
@@ -213,10 +211,10 @@ class ModuleGuest:
         self._callers.clear()
 
     def _by_kernel(self, handle: int) -> None:
-        methods = self._links.pop(handle, None)
-        if methods is not None:
+        if handle in self._links:
+            at, methods = self._links.pop(handle)
             self._slots.set(self._store, handle, self._slot)
-            room = self._edges.view(self._rooms[handle], 8 * (max(methods, default=-1) + 1))
+            room = self._edges.view(at, 8 * (max(methods, default=-1) + 1))
             room[:] = array("i", bytes(room.nbytes))
 
     # --- entries -----------------------------------------------------------------------------------------------------
@@ -304,6 +302,7 @@ class ModuleGuest:
 
     def limit(self, limit: int | None) -> None:
         self._engine.arm(limit)
+        self._engine.excuse()
 
     def occupy(self, handle: int) -> None:
         if handle >= self._slots.size(self._store):  # a restarted guest finds its slots as they were

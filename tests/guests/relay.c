@@ -3,11 +3,21 @@
  * it calls, if any.
  *
  * Request: how many links follow (u8), what the last one does (u8: 0 replies, 1 replies later, 2 fails, 3 fails later, 4 is
- * asked twice, 5 traps, 6 computes for ever, 7 ends itself, 8 makes a record), by how many pages of 64 KiB each link grows its
- * memory first (u8), one byte unused, and the payload. Each link adds one to each byte of the payload on its way back, so that
+ * asked twice, 5 traps, 6 computes for ever, 7 ends itself, 8 makes a record, 9 replies and then sleeps and makes a record, 10
+ * sets a flag in 100 ms, 11 replies with the flag), by how many pages of 64 KiB each link grows its memory first (u8), one byte
+ * unused, and the payload. Each link adds one to each byte of the payload on its way back, so that
  * none can have been left out.
  */
 #include "parigot.h"
+
+#include <unistd.h>
+
+static uint8_t flag;
+
+static void set_flag(void *arg) {
+	(void)arg;
+	flag = 1;
+}
 
 static int32_t next_handle, next_method;
 
@@ -32,11 +42,19 @@ static void answer(parigot_call_t call, uint8_t *request, size_t len) {
 		exit(3);
 	if (action == 8)
 		parigot_log(PARIGOT_INFO, "asked", NULL);
+	if (action == 10)
+		parigot_after(100, set_flag, NULL);
 	add_one(request + 4, len - 4);
-	if (action == 2 || action == 3)
+	if (action == 11)
+		parigot_reply(call, &flag, 1);
+	else if (action == 2 || action == 3)
 		parigot_fail(call, PARIGOT_OUT_OF_RANGE, "%zu bytes", len - 4);
 	else
 		parigot_reply(call, request + 4, len - 4);
+	if (action == 9) {
+		usleep(20000);
+		parigot_log(PARIGOT_INFO, "afterwards", NULL);
+	}
 }
 
 static void answer_later(void *arg) {
