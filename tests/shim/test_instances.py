@@ -171,6 +171,7 @@ def test_a_node_is_healthy_as_long_as_one_instance_serves(tmp_path: Path) -> Non
         for _ in range(11):
             exchange(outside, trap)
         wait_for(tmp_path / "log", "rests")
+        wait_for(tmp_path / "log", "text=restarted", times=10)  # the other one, too, has come back from its fifth crash
         assert exchange(health, asked).endswith(b"ok\n")
         exchange(outside, trap)
         wait_for(tmp_path / "log", "rests", times=2)
