@@ -180,8 +180,8 @@ class Direct:
         """Whom the guest had called fused when it was cut off, and whom that one, outermost first."""
         entered = {
             guest.edges[guest.control[EDGE] - 1].caller.name: guest
-            for guest in (target.guest for target in self._kernel.targets.values())
-            if guest is not None and guest.control[EDGE]
+            for guest in self._kernel.members
+            if guest.control[EDGE]
         }
         found: list[Member] = []
         while (next_one := entered.get((found[-1] if found else member).name)) is not None:

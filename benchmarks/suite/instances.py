@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.nodes import METHODS, Guest, Node, driving
+from benchmarks.nodes import Node, driving
 from benchmarks.runner import Ask, Contestant, Group, Probe
-from benchmarks.suite.local import SERVICE
+from benchmarks.suite.local import caller, echo
 from benchmarks.suite.scale import Scale
 from benchmarks.workshop import Workshop
 
@@ -17,21 +17,8 @@ ROUNDS = 10_000_000
 
 @contextlib.contextmanager
 def burning(workshop: Workshop, instances: int) -> Iterator[Ask]:
-    service = Guest(
-        name="service",
-        wasm=workshop.wasm("service-c"),
-        compiled=workshop.compiled("service-c"),
-        env={"NAME": SERVICE, "ROUNDS": str(ROUNDS)},
-        exports={SERVICE: METHODS},
-        also={"instances": instances} if instances > 1 else {},
-    )
-    driver = Guest(
-        name="driver",
-        wasm=workshop.wasm("driver-c"),
-        compiled=workshop.compiled("driver-c"),
-        env={"TARGET": SERVICE},
-        requires=(SERVICE,),
-    )
+    also = {"instances": instances} if instances > 1 else {}
+    service, driver = echo(workshop, "c", {"ROUNDS": str(ROUNDS)}, **also), caller(workshop)
     with driving(Node(guests=[service, driver])) as speaker:
         yield speaker.ask
 

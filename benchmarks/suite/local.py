@@ -1,7 +1,7 @@
 """Calls between two guests of one process, beside what WebAssembly can do at best, and typed calls beside the same in gRPC."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from benchmarks.nodes import METHODS, Guest, Node, driving
@@ -17,26 +17,39 @@ BATCHES = 80
 those in which the machine had something else to do."""
 
 
+def echo(workshop: Workshop, language: str, env: Mapping[str, str] | None = None, **also: object) -> Guest:
+    """The service that is called."""
+    name = f"service-{language}"
+    return Guest(
+        name="service",
+        wasm=workshop.wasm(name),
+        compiled=workshop.compiled(name),
+        env={"NAME": SERVICE, **(env or {})},
+        exports={SERVICE: METHODS if language == "c" else ("Echo", "Typed")},
+        also=also,
+    )
+
+
+def caller(workshop: Workshop, language: str = "c", **also: object) -> Guest:
+    """The program that calls it, and measures."""
+    name = f"driver-{language}"
+    return Guest(
+        name="driver",
+        wasm=workshop.wasm(name),
+        compiled=workshop.compiled(name),
+        env={"TARGET": SERVICE},
+        requires=(SERVICE,),
+        also=also,
+    )
+
+
 def pair(workshop: Workshop, language: str, *, fused: bool = False) -> Node:
     """A driver and a service of the same language in one process."""
-    driver, service = f"driver-{language}", f"service-{language}"
+    also = {"fused": [SERVICE]} if fused else {}
     return Node(
         guests=[
-            Guest(
-                name="service",
-                wasm=workshop.wasm(service),
-                compiled=workshop.compiled(service),
-                env={"NAME": SERVICE},
-                exports={SERVICE: METHODS if language == "c" else ("Echo", "Typed")},
-            ),
-            Guest(
-                name="driver",
-                wasm=workshop.wasm(driver),
-                compiled=workshop.compiled(driver),
-                env={"TARGET": SERVICE},
-                requires=(SERVICE,),
-                also={"fused": [SERVICE]} if fused else {},
-            ),
+            echo(workshop, language),
+            caller(workshop, language, **also),
         ]
     )
 

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.nodes import METHODS, Guest, Node, driving, free_ports, serving
+from benchmarks.nodes import Node, driving, free_ports, serving
 from benchmarks.runner import Ask, Contestant, Group, Probe
-from benchmarks.suite.local import BATCHES, SERVICE, SIZES
+from benchmarks.suite.local import BATCHES, SERVICE, SIZES, caller, echo
 from benchmarks.suite.rivals import APART, SHARED, Placement, grpc_go, in_python
 from benchmarks.suite.scale import Scale
 from benchmarks.workshop import Workshop
@@ -19,27 +19,8 @@ NAMES = ("tcp", "c", "go", "grpc-go", "grpcio")
 def two_nodes(workshop: Workshop, language: str, cpu: Placement) -> Iterator[Ask]:
     """A driver in C, and a service in another node."""
     listen, health = free_ports(2)
-    service = f"service-{language}"
-    callee = Node(
-        guests=[
-            Guest(
-                name="service",
-                wasm=workshop.wasm(service),
-                compiled=workshop.compiled(service),
-                env={"NAME": SERVICE},
-                exports={SERVICE: METHODS if language == "c" else ("Echo", "Typed")},
-            )
-        ],
-        listen=listen,
-        health=health,
-    )
-    driver = Guest(
-        name="driver",
-        wasm=workshop.wasm("driver-c"),
-        compiled=workshop.compiled("driver-c"),
-        env={"TARGET": SERVICE},
-        requires=(SERVICE,),
-    )
+    callee = Node(guests=[echo(workshop, language)], listen=listen, health=health)
+    driver = caller(workshop)
     with serving(callee, cpu[1]), driving(Node(guests=[driver], remote={SERVICE: callee}), cpu[0]) as speaker:
         yield speaker.ask
 
