@@ -32,12 +32,12 @@ format: $(READY) ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix
 
 clean: ## remove .venv and all that was made, also the data of the examples
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist shim/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf examples/*/build examples/*/.parigot examples/*/compose.yaml
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment is made again when pyproject.toml is newer. Compilers for the examples come as wheels: 200 MB in all.
-$(READY): pyproject.toml
+# The environment is made again when pyproject.toml or a source in C is newer. Compilers for the examples come as wheels: 200 MB in all.
+$(READY): pyproject.toml $(wildcard shim/native/*.[ch]) shim/native/build.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; } || \
 	    { rm -rf .venv; echo "Python lacks its venv: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }

@@ -98,7 +98,7 @@ def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
         f"{HOME}/{folder.name}/{path.relative_to(folder)}": path
         for folder in (shim, schemas)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and _runs(path, base.architecture)
     }
     inputs = [
         "shim",
@@ -109,6 +109,13 @@ def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
         {name: sha256(path) for name, path in sources.items()},
     ]
     return cached(inputs, lambda: _packed_shim(base, wheels, sources))
+
+
+def _runs(path: Path, architecture: str) -> bool:
+    """Whether an image is to have it: of the native code, the library for its machine alone (shim/native/build.py)."""
+    if path.parent.name != "native" or path.name == "__init__.py":
+        return True
+    return path.name == f"{MACHINES[architecture]}.so"
 
 
 def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path]) -> Layer:

@@ -14,7 +14,7 @@ from shim.calls import Call
 from shim.direct import Direct
 from shim.kernel import Kernel
 from shim.launching import Launching
-from shim.member import EDGE, FITTED, REPLY, Edge, Member
+from shim.member import EDGE, FITTED, HELD, REPLY, RUNS, Edge, Member
 from shim.messages import NOT_EXECUTED, Code, Failure, Unwinding
 
 I32 = "i32"
@@ -121,7 +121,7 @@ class Abi:
         member, settle = self._member, self._direct.settle
 
         def checked(*args: int) -> int:
-            if member.control[EDGE]:
+            if member.control[EDGE] or member.control[HELD] & RUNS:
                 settle(member)
             try:
                 return do(*args)
@@ -136,7 +136,7 @@ class Abi:
         member, settle = self._member, self._direct.settle
 
         def checked(*args: int) -> int:
-            if member.control[EDGE]:
+            if member.control[EDGE] or member.control[HELD] & RUNS:
                 settle(member)
             try:
                 return do(*args)
@@ -187,6 +187,7 @@ class Abi:
         write(self._memory, resp, cap, b"")
         call = self._kernel.call(self._member, handle, method, request, timeout & MASK)
         self._direct.link(self._member, handle, method)
+        self._direct.works(self._member, handle)
         return self._result(call, resp, cap)
 
     def _finish(self, handle: int, resp: int, cap: int, refused: int) -> int:
@@ -202,7 +203,10 @@ class Abi:
 
     def _dispatch(self, handle: int, method: int, req: int, req_len: int, timeout: int) -> int:
         request = self._request(handle, req, req_len)
-        return self._kernel.dispatch(self._member, handle, method, request, timeout & MASK)
+        number = self._kernel.dispatch(self._member, handle, method, request, timeout & MASK)
+        self._direct.link(self._member, handle, method)
+        self._direct.works(self._member, handle)
+        return number
 
     def _timer(self, ms: int) -> int:
         return self._kernel.timer(self._member, ms & MASK)
@@ -211,6 +215,11 @@ class Abi:
         write(self._memory, resp, cap, b"")
         call = self._kernel.wait(self._member, number, timeout if timeout == -1 else timeout & MASK)
         return -1 if call is None else self._result(call, resp, cap)
+
+    def go_on(self, args: Sequence[int], act: Callable[[int, int, bytes], Call]) -> int:
+        """The result of a call that the line has begun; `args` are those of `call`, which it has checked."""
+        handle, method, req, count, resp, cap, _timeout = args
+        return self._result(act(handle, method, read(self._memory, req, count)), resp, cap)
 
     def broken(self, edge: Edge, args: Sequence[int], ending: BaseException) -> int:
         """The result of a call by a guarded edge that has not come to its end; `args` are those of `call`. Raises as Direct."""
@@ -247,7 +256,7 @@ class Abi:
         name = self._name(key, key_len)
         if count & MASK > 16 << 10 and self._in_bounds(value, count):
             raise Failure(Code.RESOURCE_EXHAUSTED, f"metadata of {count & MASK} bytes")
-        metadata.put(self._member, number, name, read(self._memory, value, count))
+        metadata.put(self._kernel, self._member, number, name, read(self._memory, value, count))
         return 0
 
     def _enter(self, number: int) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 from signal import Signals
 from typing import TypeVar
 
-from shim import config
+from shim import config, native
 from shim.abi import Abi
 from shim.clock import MS, Clock
 from shim.direct import Direct
@@ -22,8 +22,10 @@ from shim.guests.edges import Edges
 from shim.guests.engine import Engine, Shared
 from shim.guests.module import ModuleGuest
 from shim.guests.modules import stack_for
+from shim.handover import Handover
 from shim.kernel import Kernel
 from shim.launching import Launching
+from shim.line import Line
 from shim.logbook import Lines, Logbook, Rate
 from shim.loop import Loop, wait_ready
 from shim.member import Member
@@ -61,11 +63,17 @@ class Cell:
         self.node = node
         self.logbook = logbook
         self.loop = Loop()
-        self.scheduler = Scheduler(clock, self.loop.poll)
-        self.kernel = Kernel(node, clock, logbook, self.scheduler)
+        run = clock.random("", 4).hex()
+        if isinstance(logbook.clock, native.Readings):
+            line = Line(self.loop.fileno(), logbook.clock, limit=node.message, allowed=node.call, run=f"{run}-")
+            self.loop.has(line)
+        cells = self.loop.line.cells if self.loop.line is not None else None
+        self.scheduler = Scheduler(clock, self.loop.poll, cells)
+        self.kernel = Kernel(node, clock, logbook, self.scheduler, run)
         self.runner = Runner(self.kernel)
         self.network = Network(self.loop, self.scheduler, clock, logbook, node.message)
         self.members: list[Member] = []
+        self.handover: Handover | None = None
         self._engine: Engine | None = None
         self._lock = threading.Lock()
 
@@ -80,9 +88,14 @@ class Cell:
         """Loads its guests. Raises NodeError. `rates` bounds what each may log; `env` gives its environment."""
         if not self.members:
             return
-        self._engine = Engine(shared, self.kernel.clock, memory=self.node.memory)
+        self._engine = Engine(shared, self.kernel.clock, memory=self.node.memory, cells=self.kernel.cells)
         self.kernel.members = self.members
         self._engine.looks = Direct(self.kernel).looks
+        if self.loop.line is not None:
+            self.handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left)
+            self._engine.join(self.loop.line, self.handover)
+            self.kernel.take_over, self.kernel.reach = self.handover.take, self.handover.reach
+            self.kernel.routed, self.kernel.enter_before = self.handover.route, self.handover.enter
         edges = Edges(self._engine, self.node.message)
         for member in self.members:
             guest = ModuleGuest(self._engine, edges, member)

@@ -11,6 +11,8 @@ import threading
 import time
 from typing import Protocol
 
+from shim import native
+
 MS = 1_000_000
 """Nanoseconds in a millisecond."""
 
@@ -42,7 +44,7 @@ class RealClock:
 
     def __init__(self) -> None:
         self._start = time.monotonic_ns()
-        self._shift = int(os.environ.get(SHIFT, "0")) * MS
+        self.shift = int(os.environ.get(SHIFT, "0")) * MS
 
     peek = staticmethod(time.monotonic_ns)
 
@@ -50,7 +52,7 @@ class RealClock:
         return time.monotonic_ns() - self._start
 
     def wall(self) -> int:
-        return time.time_ns() + self._shift
+        return time.time_ns() + self.shift
 
     def advance(self, to: int) -> None:
         pass
@@ -90,13 +92,33 @@ class VirtualClock:
         return self._generators[name].randbytes(count)
 
 
-class LogicalClock:
+class Readings(Protocol):
     """
     A hybrid logical clock (Kulkarni et al., 2014): wall-clock microseconds and a counter, never behind what was seen.
 
     Sent with each call and reply, so that records sorted by it keep cause before effect whatever the nodes' clocks say. For
     all threads of a node.
     """
+
+    def tick(self) -> tuple[str, int]:
+        """A new reading, later than all before: its text, and the wall clock's nanoseconds."""
+
+    def read(self) -> str:
+        """The latest reading: whoever sees it comes after all records so far."""
+
+    def see(self, text: str) -> None:
+        """Another node's reading has come in; one that is no reading is left alone."""
+
+
+def logical(clock: Clock) -> Readings:
+    """The logical clock of a node: native code's where there is some, and no seed."""
+    if isinstance(clock, RealClock) and native.library() is not None:
+        return native.Readings(clock.shift)
+    return LogicalClock(clock)
+
+
+class LogicalClock:
+    """Without native code."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -105,18 +127,15 @@ class LogicalClock:
         """Microseconds, then 16 bits of the counter, which carries over: one value, so that any thread reads both of a moment."""
 
     def tick(self) -> tuple[str, int]:
-        """A new reading, later than all before: its text, and the wall clock's nanoseconds."""
         with self._lock:
             wall = self._clock.wall()
             self._latest = latest = max(wall // 1_000 << 16, self._latest + 1)
         return _text(latest), wall
 
     def read(self) -> str:
-        """The latest reading: whoever sees it comes after all records so far."""
         return _text(self._latest)
 
     def see(self, text: str) -> None:
-        """Another node's reading has come in; one that is no reading is left alone."""
         if len(text) != 21 or text[16] != ".":
             return
         try:

@@ -9,15 +9,19 @@ from collections.abc import Sequence
 
 from shim.calls import Call
 from shim.kernel import Kernel
+from shim.line import NEVER, OWN
 from shim.member import (
     CALL,
     CURRENT,
     EDGE,
     ELSEWHERE,
     GRACE,
+    HELD,
+    KNOWN,
     METHOD,
     ODD,
     PRESSING,
+    RUNS,
     SETTLED,
     Crash,
     Edge,
@@ -53,10 +57,12 @@ class Direct:
         if not member.control[EDGE] or member.direct is not None:
             return False
         caller = member.edges[member.control[EDGE] - 1].caller
-        return caller.current is None and not caller.control[EDGE]
+        return caller.current is None and not caller.control[EDGE] and not caller.control[HELD] & RUNS
 
     def link(self, member: Member, handle: int, method: int) -> None:
         """After a call by the kernel: the next one by this handle may go by an edge, where a guest of this thread answers."""
+        if not member.body.is_reached(handle, method):
+            self._kernel.reach(member, handle)
         if self._kernel.clock.virtual or member.body.is_linked(handle, method):
             return  # under a seed every call is the kernel's, since every one costs fuel and time
         service = self._kernel.service(member, handle)
@@ -85,9 +91,20 @@ class Direct:
         callee.edges.append(edge)
         return edge
 
+    def works(self, member: Member, handle: int) -> None:
+        """After a call by the kernel to another node: the next one of the same work may be the line's."""
+        if not member.control[KNOWN] and self._kernel.target(self._kernel.service(member, handle)).peer:
+            work = member.current
+            if work is not None:
+                member.body.works(work.id, ".", work.children, work.deadline)
+            else:
+                member.body.works(self._kernel.run, "-", 0, NEVER if member.limit is None else member.limit)
+
     def settle(self, member: Member) -> None:
-        """The call that an edge has entered the guest with, if one has, is the kernel's: answered already, or still open."""
+        """The call that an edge, or the line, has entered the guest with is the kernel's: answered already, or still open."""
         control = member.control
+        if control[HELD] & RUNS:
+            self._kernel.take_over(member, OWN)
         if not control[EDGE] or member.direct is not None:
             return
         edge = member.edges[control[EDGE] - 1]

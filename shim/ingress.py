@@ -5,6 +5,7 @@ from collections.abc import Callable
 from shim import connect, vitals
 from shim.config import Port
 from shim.kernel import Kernel
+from shim.member import State
 from shim.messages import Code, Failure
 from shim.server import Respond
 
@@ -31,6 +32,9 @@ class Outside:
         if method not in self._kernel.targets[service].methods:
             raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {method}", executed=False)
 
+    def found(self, service: str, method: str) -> None:
+        _found(self._kernel, service, method, inside=False)
+
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:
         answer = vitals.answer(path, headers.get("content-type", ""), self._is_healthy, self._serves, body)
         if answer is not None:
@@ -55,9 +59,18 @@ class Inside:
         if service not in self._exported or method not in self._kernel.targets[service].methods:
             raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {method}", executed=False)
 
+    def found(self, service: str, method: str) -> None:
+        _found(self._kernel, service, method, inside=True)
+
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:  # noqa: ARG002
         if path != GOODBYE:
             return False
         self._goodbye(headers.get(connect.CALLER, ""), connect.LOST in headers)
         respond(200, connect.PROTO, b"")
         return True
+
+
+def _found(kernel: Kernel, service: str, method: str, *, inside: bool) -> None:
+    guest = kernel.targets[service].guest
+    if guest is not None and guest.state is State.SERVING:
+        kernel.routed(f"/{service}/{method}", guest, method, inside)

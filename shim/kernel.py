@@ -11,8 +11,9 @@ from typing import Protocol
 from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS, Clock
+from shim.line import ALL, ALONE, ROOTS
 from shim.logbook import Logbook
-from shim.member import ELSEWHERE, FITTED, HEADED, MADE, ODD, PRESSING, Crash, Event, Member, State
+from shim.member import ELSEWHERE, FITTED, HEADED, HELD, KNOWN, MADE, ODD, PRESSING, Crash, Event, Member, State
 from shim.messages import Code, Failure, Refused
 from shim.scheduler import Scheduler
 
@@ -34,6 +35,14 @@ class Target(Protocol):
     def guest(self) -> Member | None:
         """The guest of this thread that answers, where there is one."""
 
+    @property
+    def peer(self) -> int:
+        """The line's name for the node where it is; 0: here, or there is no line."""
+
+    @property
+    def host(self) -> str:
+        """That node's address."""
+
     def submit(self, call: Call) -> None:
         """Sees to it that the call ends, if its deadline does not end it first."""
 
@@ -42,7 +51,8 @@ class Target(Protocol):
 
 
 class Kernel:
-    def __init__(self, node: config.Node, clock: Clock, logbook: Logbook, scheduler: Scheduler) -> None:
+    def __init__(self, node: config.Node, clock: Clock, logbook: Logbook, scheduler: Scheduler, run: str) -> None:
+        """`run`: how the ids of calls begin that belong to none, unique to this thread."""
         self.node = node
         self.clock = clock
         self.logbook = logbook
@@ -53,8 +63,13 @@ class Kernel:
         self.step: Callable[[Call | None], bool] = lambda scope: False
         self.wake: Callable[[Member], None] = lambda member: None
         self.crash: Callable[[Member, Crash], None] = lambda member, crash: None
-        self._roots = 0
-        self._run = clock.random("", 4).hex()
+        self.take_over: Callable[[Member, int], None] = lambda member, what: None
+        self.enter_before: Callable[[Member], None] = lambda member: None
+        self.reach: Callable[[Member, int], None] = lambda member, handle: None
+        self.routed: Callable[[str, Member, str, bool], None] = lambda path, member, method, inside: None
+        """The hooks above: of the runner, and of what hands over between the kernel and the line."""
+        self.cells = scheduler.cells
+        self.run = run
 
     # --- ready or not ---------------------------------------------------------------------------------------------------
 
@@ -142,9 +157,7 @@ class Kernel:
 
     def submit(self, call: Call, target: Target, *, report: bool = True) -> None:
         """Sends a call on its way; a failure is a record of the log (`report`)."""
-        if report:
-            call.then(self._report)
-        self._time(call)
+        self.underway(call, report=report)
         target.submit(call)
 
     def adopt(self, member: Member, service: str, method: str) -> Call:
@@ -153,9 +166,14 @@ class Kernel:
         call = self.made(member, service, method, b"", 0, end=member.limit)
         member.headers = Metadata()
         call.entered = True
-        call.then(self._report)
-        self._time(call)
+        self.underway(call)
         return call
+
+    def underway(self, call: Call, *, report: bool = True) -> None:
+        """From here on its deadline ends the call; a failure is a record of the log (`report`)."""
+        if report:
+            call.then(self._report)
+        self._time(call)
 
     def _time(self, call: Call) -> None:
         """From here on its deadline ends the call."""
@@ -197,26 +215,32 @@ class Kernel:
         call = self.begin(member, handle, method, request, timeout)
         member.fetchable, member.control[FITTED] = None, 0
         event = self._event(member, call)
-        call.then(lambda _: self._ring(member, event))
+        call.then(lambda _: self.ring(member, event))
         return event.number
 
     def timer(self, member: Member, ms: int) -> int:
         self._launched(member, "timer")
         self._room(member)
         event = self._event(member)
+        self.set(member, event, self.clock.peek() + ms * MS)
+        return event.number
+
+    def set(self, member: Member, event: Event, when: int) -> None:
+        """The event, a timer, ends then."""
 
         def rung() -> None:
             event.rung = True
-            self._ring(member, event)
+            self.ring(member, event)
 
-        event.timer = self.scheduler.at(self.clock.peek() + ms * MS, rung)
-        return event.number
+        event.timer = self.scheduler.at(when, rung)
 
     def wait(self, member: Member, number: int, timeout: int) -> Call | None:
         """
         What a dispatched call, or a timer, ended with; None when it has not within `timeout` ms (-1: what the deadline leaves).
         A timer gives an empty reply.
         """
+        if number not in member.events and member.control[HELD]:
+            self.take_over(member, ALL)
         event = member.events.get(number)
         if event is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open event")
@@ -275,12 +299,16 @@ class Kernel:
 
     def drive(self, until: Callable[[], bool], scope: Call | None) -> None:
         """Lets the node go on until `until` holds; guests are entered for calls that belong to `scope` alone, if there is one."""
-        self.scheduler.drive(until, lambda: self.step(scope))
+        outer, self.cells[ALONE] = self.cells[ALONE], scope is None
+        try:
+            self.scheduler.drive(until, lambda: self.step(scope))
+        finally:
+            self.cells[ALONE] = outer
 
     # --- answering ---------------------------------------------------------------------------------------------------
 
     def answer(self, member: Member, number: int, status: int, reply: bytes) -> None:
-        call = member.open.get(number)
+        call = self.open(member, number)
         if call is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open call")
         code = status & 0x1F
@@ -289,11 +317,17 @@ class Kernel:
         call.end(Code(code) if code <= Code.UNAUTHENTICATED else Code.UNKNOWN, reply)
 
     def enter(self, member: Member, number: int) -> None:
-        if number and number not in member.open:
+        if number and self.open(member, number) is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open call")
         self.count(member)
         member.current = member.open[number] if number else None
         member.control[ODD] |= ELSEWHERE
+
+    def open(self, member: Member, number: int) -> Call | None:
+        """A call that is open in the guest."""
+        if number not in member.open and member.control[HELD]:
+            self.take_over(member, ALL)
+        return member.open.get(number)
 
     # --- sizes -------------------------------------------------------------------------------------------------------
 
@@ -307,7 +341,7 @@ class Kernel:
 
     def check_reply(self, member: Member, number: int, size: int) -> None:
         """A reply that is too large ends the call. Raises Failure: RESOURCE_EXHAUSTED."""
-        call = member.open.get(number)
+        call = self.open(member, number)
         if call is not None and size > self.node.message:
             text = self.too_large(f"reply of {call.service}/{call.method}", size)
             call.end(Code.RESOURCE_EXHAUSTED, text.encode())
@@ -342,19 +376,22 @@ class Kernel:
             raise Failure(Code.FAILED_PRECONDITION, f"{what}: only after launch", executed=executed)
 
     def count(self, member: Member) -> None:
-        """The calls that edges made for the guest's present work have their numbers as any others."""
-        made, member.control[MADE] = member.control[MADE], 0
+        """The calls that edges, or the line, made for the guest's present work have their numbers as any others."""
+        made, member.control[MADE], member.control[KNOWN] = member.control[MADE], 0, 0
         if member.current:
             member.current.children += made
         else:
-            self._roots += made
+            self.cells[ROOTS] += made
 
     def root_id(self) -> str:
         """The id of a call that belongs to no other one."""
-        self._roots += 1
-        return f"{self._run}-{self._roots}"
+        self.cells[ROOTS] += 1
+        return self.root(self.cells[ROOTS])
 
-    def _ring(self, member: Member, event: Event) -> None:
+    def root(self, number: int) -> str:
+        return f"{self.run}-{number}"
+
+    def ring(self, member: Member, event: Event) -> None:
         """An event has ended: its guest is to be resumed, unless that instance is gone or has waited for it."""
         if member.events.get(event.number) is event:
             member.ring(event.number)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO
 
-from shim.clock import Clock, LogicalClock
+from shim.clock import Clock, logical
 
 RESERVED = ("time", "clock", "level", "service", "instance", "call", "parent", "text")
 LINE = 64 << 10
@@ -30,7 +30,7 @@ class Logbook:
     """Where all records of a node go."""
 
     def __init__(self, clock: Clock, *, format: str = "logfmt", stream: IO[str] | None = None) -> None:
-        self.clock = LogicalClock(clock)
+        self.clock = logical(clock)
         self._format = _logfmt if format == "logfmt" else _json
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
         self._lock = threading.Lock()

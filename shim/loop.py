@@ -4,9 +4,13 @@ import contextlib
 import os
 import select
 import socket
+import threading
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from shim.line import CELLS, POSTED, WAITS, Line
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 PIECE = 64 << 10
@@ -23,37 +27,58 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._actions: dict[int, Callable[[int], None]] = {}
+        self.line: Line | None = None
         self._posted: deque[Callable[[], None]] = deque()
-        self._waits = False
+        self._posting = threading.Lock()
+        self._cells: array[int] | memoryview[int] = array("q", [0] * CELLS)
         self._unseen = 0
         """How often the sockets have not been looked at, for what was posted."""
         self._bell = os.eventfd(0)
         self.watch(self._bell, READ | select.EPOLLET, lambda _: None)  # an event for each ring, and nothing to read
 
+    def has(self, line: Line) -> None:
+        """Before anything is posted: the line sees to what is usual on the sockets that it is told of."""
+        self.line, self._cells = line, line.cells
+
+    def fileno(self) -> int:
+        """The descriptor of the epoll."""
+        return self._epoll.fileno()
+
     def poll(self, timeout: int | None) -> None:
         """Lets every socket that is ready have its say; waits at most `timeout` nanoseconds for the first, or an hour."""
-        self._waits = timeout != 0  # before the look at what is posted: who posts does both the other way round
         if self._posted:
-            self._waits, looks = False, timeout == 0 or self._unseen >= MANY
+            looks = timeout == 0 or self._unseen >= MANY
             self._unseen = 0 if looks else self._unseen + 1
             self._do_posted()
             if not looks:  # a system call lets other threads in: one for each call would cost more than the call
                 return
             timeout = 0
         actions = self._actions
-        ready = self._epoll.poll(HOUR if timeout is None else min(timeout / 1e9, HOUR), MANY)
-        self._waits = False
+        ready = self._wait(timeout) if self.line is None else self.line.poll(timeout)
         if len(ready) == 1:
             ((descriptor, events),) = ready
-            actions[descriptor](events)
+            if descriptor in actions:
+                actions[descriptor](events)
         else:
-            several = [(descriptor, events, actions[descriptor]) for descriptor, events in ready]
+            several = [
+                (descriptor, events, actions[descriptor]) for descriptor, events in ready if descriptor in actions
+            ]
             for descriptor, events, action in several:
                 if actions.get(descriptor) is action:  # not closed by one before it
                     action(events)
         self._do_posted()
 
+    def _wait(self, timeout: int | None) -> Sequence[tuple[int, int]]:
+        self._cells[WAITS] = timeout != 0  # before the look at what is posted: who posts does both the other way round
+        with self._posting:
+            posted = self._cells[POSTED]
+        seconds = 0 if posted else HOUR if timeout is None else min(timeout / 1e9, HOUR)
+        ready = self._epoll.poll(seconds, MANY)
+        self._cells[WAITS] = 0
+        return ready
+
     def _do_posted(self) -> None:
+        self._cells[POSTED] = 0
         while self._posted:
             self._posted.popleft()()
 
@@ -74,10 +99,19 @@ class Loop:
         if self._actions.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
+    def closes(self, sock: socket.socket) -> None:
+        """The socket is about to be closed."""
+        self.forget(sock)
+        if self.line is not None:
+            self.line.forget(sock.fileno())
+
     def post(self, action: Callable[[], None]) -> None:
         """Does `action` on the loop's thread, soon."""
         self._posted.append(action)
-        if self._waits:
+        self._cells[POSTED] = 1
+        with self._posting:  # a barrier: the look at WAITS is not before
+            waits = self._cells[WAITS]
+        if waits:
             os.eventfd_write(self._bell, 1)
 
 
@@ -177,7 +211,7 @@ class Stream:
     def close(self, why: str = "closed") -> None:
         if not self.closed:
             self.closed = True
-            self._loop.forget(self._socket)
+            self._loop.closes(self._socket)
             self._socket.close()
             self.on_close(why)
 

@@ -17,23 +17,29 @@ GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
 
 
-SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE, SETTLED = range(11)
+SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE, SETTLED, KNOWN, HELD = range(13)
 """
-Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py).
+Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py),
+and with the line (shim/native/line.h).
 
 SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given last to a call or an event. CURRENT: the call
 that an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes;
 EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits
 below. REPLY, FITTED: where the reply to its last call was put by an edge, and its length plus 1; 0 where it was not by one.
 MADE: calls that edges have made for its present work since the kernel made one, for these have their numbers, too. SETTLED:
-the call that an edge has entered the guest with is the kernel's, which is to be told when the entry is over.
+the call that an edge, or the line, has entered the guest with is the kernel's, which is to be told when the entry is over.
+KNOWN: the line knows whose work its calls are. HELD: what the line has of the guest: bits below.
 """
 FIELDS = 16
-"""Room for these."""
+"""Room for these, and some more."""
 ENTERED, CLOSED = 1, 2
 """Bits of SHUT: it is entered now; it is down, or other work comes first."""
 ELSEWHERE, HEADED, PRESSING = 1, 2, 4
 """Bits of ODD: it has said `enter`; it has set headers for its next call; the kernel has not had its turn for a while."""
+
+
+RUNG, RUNS = 2, 4
+"""Bits of HELD, which is not 0 either while calls or events are the line's: some of these are to be resumed; it is entered."""
 
 
 class State(Enum):
@@ -84,6 +90,29 @@ class Body(Protocol):
     def limit(self, limit: int | None) -> None:
         """Another limit for the entry that is running."""
 
+    on_line: int
+    """The line's name for it; 0: there is no line."""
+
+    def is_reached(self, handle: int, method: int) -> bool:
+        """Whether calls of the method by the handle are the line's, or would be if there were one."""
+
+    def reach(self, handle: int, way: "Way") -> None:
+        """From now on calls by the handle are the line's, where they are usual."""
+
+    def works(self, call_id: str, sign: str, children: int, deadline: int) -> None:
+        """The line may know whose work its calls are: that of the call, or (`sign` is "-", not ".") of none."""
+
+    def bar(self) -> None:
+        """The line is to begin nothing more for this instance."""
+
+    def cut_off(self, error: int | None) -> BaseException:
+        """What an entry means that the line made, and that was cut off."""
+
+    def go_on(self, cells: int, act: Callable[[int, int, bytes], Call]) -> int:
+        """
+        The rest of a call that the line has begun; `act` gives it ended, by handle, method and request. Gives the trap, or 0.
+        """
+
     def occupy(self, handle: int) -> None:
         """A handle has been given: calls through it are the kernel's from now on."""
 
@@ -106,6 +135,22 @@ class Edge:
     """The callee's own of the service."""
     methods: tuple[str, ...]
     fused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """
+    Where a handle leads by the line: to a `peer`, at `host`, or to a `callee` of this thread, whose number of the service it
+    is. `methods`: so many; `known`: path and callee's number of each that is resolved.
+    """
+
+    service: str
+    peer: int
+    host: str
+    callee: int
+    number: int
+    methods: int
+    known: Mapping[int, tuple[str, int]]
 
 
 def crash_of(ending: BaseException) -> "Crash | None":
@@ -157,6 +202,8 @@ class Member:
         """What it was refused, as the log has it."""
         self._state = State.NEW
         self.events: dict[int, Event] = {}
+        self.resumed = 0
+        """The event that the line has entered it for, once that is the kernel's."""
         self.reset()
 
     def reset(self) -> None:

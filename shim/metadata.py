@@ -11,7 +11,7 @@ from shim.wire import field
 
 def get(kernel: Kernel, member: Member, number: int, key: str) -> bytes:
     """The value of a key. Raises Failure: NOT_FOUND for an unknown call or no such value."""
-    call = _call(member, number) if number else None
+    call = _call(kernel, member, number) if number else None
     work = call or member.current
     last = None if number or member.control[FITTED] else member.last
     kind, _, name = key.partition(":")
@@ -40,17 +40,17 @@ def get(kernel: Kernel, member: Member, number: int, key: str) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
 
 
-def put(member: Member, number: int, key: str, value: bytes) -> None:
+def put(kernel: Kernel, member: Member, number: int, key: str, value: bytes) -> None:
     """Sets a key. Raises Failure: INVALID_ARGUMENT for a key or value that may not be set, NOT_FOUND, RESOURCE_EXHAUSTED."""
     kind, _, name = key.partition(":")
     if kind == "error-details" and number:
-        call, detail = _call(member, number), connect.detail(value)
+        call, detail = _call(kernel, member, number), connect.detail(value)
         if sum(map(len, call.details)) + len(detail) > METADATA:
             raise Failure(Code.RESOURCE_EXHAUSTED, f"error details are over {METADATA} bytes")
         call.details = (*call.details, detail)
     elif kind in ("header", "trailer") and name:
         try:
-            _metadata(member, number, kind).add(name, value.decode("latin-1"))
+            _metadata(kernel, member, number, kind).add(name, value.decode("latin-1"))
         except Failure:
             if not number:
                 member.headers = Metadata()  # that call is not made as it was meant, and the next is not to have them
@@ -63,9 +63,9 @@ def _lines(metadata: Metadata) -> str:
     return "".join(f"{name}: {value}\n" for name, value in metadata.items)
 
 
-def _metadata(member: Member, number: int, kind: str) -> Metadata:
+def _metadata(kernel: Kernel, member: Member, number: int, kind: str) -> Metadata:
     if number:
-        call = _call(member, number)
+        call = _call(kernel, member, number)
         return call.reply_headers if kind == "header" else call.reply_trailers
     if kind == "header":
         member.control[ODD] |= HEADED
@@ -73,7 +73,8 @@ def _metadata(member: Member, number: int, kind: str) -> Metadata:
     raise Failure(Code.INVALID_ARGUMENT, "a request has no trailers")
 
 
-def _call(member: Member, number: int) -> Call:
-    if number not in member.open:
+def _call(kernel: Kernel, member: Member, number: int) -> Call:
+    call = kernel.open(member, number)
+    if call is None:
         raise Failure(Code.NOT_FOUND, f"{number} is no open call")
-    return member.open[number]
+    return call

@@ -85,6 +85,8 @@ class Peer:
         self._waiting: dict[Call, None] = {}
         """Those that wait for a connection, or for the name to be looked up; in their order."""
         self._idle: list[Connection] = []
+        self.on_line = network.loop.line.peer() if network.loop.line is not None else 0
+        """The line's name for it, where there is a line: that keeps the idle connections."""
         self._open = 0
         self._addresses: Addresses = []
         self._resolving = False
@@ -98,9 +100,13 @@ class Peer:
                 text = f"{call.service}: {len(self._calls)} calls are underway already"
                 call.end(Code.RESOURCE_EXHAUSTED, text.encode(), executed=False)
                 return
+        self.knows(call)
+        self._try(call)
+
+    def knows(self, call: Call) -> None:
+        """The call is underway to it."""
         self._calls.add(call)
         call.then(self._calls.discard)
-        self._try(call)
 
     def _try(self, call: Call) -> None:
         if not self._waiting and (connection := self._usable()):
@@ -111,10 +117,20 @@ class Peer:
         self.carry_waiting()
 
     def _no_longer_waiting(self, call: Call) -> None:
-        self._waiting.pop(call, None)
+        if call in self._waiting:
+            del self._waiting[call]
+            self._wants()
+
+    def _wants(self) -> None:
+        if self.network.loop.line is not None:
+            self.network.loop.line.wants(self.on_line, bool(self._waiting))
 
     def carry_waiting(self) -> None:
         """Gives those that wait what there is: connections that are idle, else new ones."""
+        self._carry_waiting()
+        self._wants()
+
+    def _carry_waiting(self) -> None:
         while self._waiting:
             connection = self._usable()
             if connection is None and self._open >= CONNECTIONS:
@@ -130,13 +146,20 @@ class Peer:
                 connection.carry(call)
 
     def _usable(self) -> "Connection | None":
-        while self._idle:
-            connection = self._idle.pop()
+        while (connection := self._take_idle()) is not None:
             if connection.is_usable():
                 return connection
             connection.close("it was closed while it was idle")
             self._addresses = []  # the peer may have moved
         return None
+
+    def _take_idle(self) -> "Connection | None":
+        line = self.network.loop.line
+        if line is None:
+            return self._idle.pop() if self._idle else None
+        taken = line.take_idle(self.on_line)
+        assert taken is None or isinstance(taken, Connection), "as given to it"
+        return taken
 
     def _look_up(self) -> None:
         if not self._resolving:
@@ -170,12 +193,13 @@ class Peer:
 
     def keep(self, connection: "Connection") -> None:
         """It can carry another call."""
-        if len(self._idle) < IDLE or self._waiting:
+        line = self.network.loop.line
+        if line is None and (len(self._idle) < IDLE or self._waiting):
             self._idle.append(connection)
-            if self._waiting:
-                self.carry_waiting()
-        else:
+        elif line is None or not line.idle(self.on_line, connection.fileno, connection):
             connection.close("there are enough")
+        if self._waiting:
+            self.carry_waiting()
 
     def forget(self, connection: "Connection", *, lost: bool) -> None:
         """A connection is gone. Where it was `lost`, the name is looked up anew, since the peer may have moved."""
@@ -233,6 +257,7 @@ class Connection:
         self._stream = Stream(peer.network.loop, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
+        self.fileno = sock.fileno()
         self.is_usable = self._stream.is_quiet
         """Whether it can carry another call: the peer may have closed it while nobody looked, a guest computing."""
         self._call: Call | None = None
@@ -254,6 +279,29 @@ class Connection:
     def _sent(self) -> None:
         if self._call is not None:
             self._call.entered = True
+
+    # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
+
+    def carry_on(self, call: Call) -> None:
+        """The line has sent the call's request, but for what it gave to `unsent`."""
+        self._call, self._reply = call, None
+        self._peer.knows(call)
+        call.then(self._over)
+        if self._stream.unsent:
+            call.entered = False
+            self._stream.on_flushed = self._sent
+
+    def came(self, data: bytes) -> None:
+        self._data(data)
+
+    def unsent(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def spare(self) -> None:
+        if self.is_usable():
+            self._peer.keep(self)
+        else:
+            self.close("it was closed while it was idle")
 
     def give_up(self) -> None:
         """It has had time enough to come about."""

@@ -12,7 +12,8 @@ from shim.calls import Call
 from shim.clock import MS
 from shim.direct import Direct
 from shim.kernel import Kernel
-from shim.member import ELSEWHERE, GRACE, ODD, Crash, Exit, Member, State
+from shim.line import ALL, ENDED
+from shim.member import ELSEWHERE, GRACE, HELD, ODD, RUNG, SETTLED, Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError
 
 CRASHES = 5
@@ -105,6 +106,8 @@ class Runner:
             self._restart(member, scope)
             return True
         if member.state is State.SERVING:
+            if member.control[HELD] & RUNG:  # that has come before
+                self._before(member, scope)
             work = member.take(scope)
             if isinstance(work, int):
                 self._resume(member, work)
@@ -112,6 +115,13 @@ class Runner:
                 self._handle(member, work)
             return work is not None
         return False
+
+    def _before(self, member: Member, scope: Call | None) -> None:
+        """What waits for the guest in the line goes first; where somebody waits for a call, in its turn."""
+        if scope is None:
+            self._kernel.enter_before(member)
+        else:
+            self._kernel.take_over(member, ENDED)
 
     def _handle(self, member: Member, call: Call) -> None:
         number = member.number()
@@ -145,13 +155,29 @@ class Runner:
         except BaseException as ending:
             self._direct.cut_off(member, ending)
         finally:
-            self._kernel.count(member)
-            member.entered, member.current, self.entry = False, None, outer
-            member.control[ODD] &= ~ELSEWHERE
+            self._left(member)
+            self.entry = outer
+
+    def _left(self, member: Member) -> None:
+        self._kernel.count(member)
+        member.entered, member.current = False, None
+        member.control[ODD] &= ~ELSEWHERE
+
+    def left(self, member: Member) -> None:
+        """An entry is over that the line has made, and that has become the kernel's."""
+        self._left(member)
+        member.control[SETTLED] = 0
+        member.events.pop(member.resumed, None)
+        member.resumed = 0
+        member.gate()
+        if member.waiting or member.ended or member.state is State.CRASHED:
+            self._wake(member)
 
     # --- crash and restart -------------------------------------------------------------------------------------------
 
     def _crashed(self, member: Member, crash: Crash) -> None:
+        if member.control[HELD]:
+            self._kernel.take_over(member, ALL)
         work = member.current
         member.flush()
         self._log.record(

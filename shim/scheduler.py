@@ -6,9 +6,11 @@ until what it waits for is there, and `step` decides which guests may be entered
 """
 
 import heapq
+from array import array
 from collections.abc import Callable
 
 from shim.clock import Clock
+from shim.line import CELLS, DUE, LIMIT, NEVER
 
 LOOK = 100_000
 """Nanoseconds that guests are entered for, one after the other, before the sockets are looked at again."""
@@ -28,9 +30,12 @@ class Timer:
 
 
 class Scheduler:
-    def __init__(self, clock: Clock, poll: Poll) -> None:
+    def __init__(self, clock: Clock, poll: Poll, cells: "array[int] | memoryview[int] | None" = None) -> None:
+        """`cells` are the line's, if there is one."""
         self._clock = clock
         self._poll = poll
+        self.cells = array("q", [0] * CELLS) if cells is None else cells
+        self.cells[DUE] = self.cells[LIMIT] = NEVER
         self._timers: list[tuple[int, int, Timer]] = []
         self._many = MANY
         self._count = 0
@@ -44,6 +49,8 @@ class Scheduler:
         timer = Timer(action)
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, timer))
+        if self._timers[0][2] is timer:
+            self.cells[DUE] = when
         if len(self._timers) > self._many:
             self._clean()
         return timer
@@ -52,6 +59,7 @@ class Scheduler:
         """Cancelled timers would stay until they are due: most calls end long before their deadline."""
         self._timers = [entry for entry in self._timers if entry[2].action is not None]
         heapq.heapify(self._timers)
+        self._due()
         self._many = max(MANY, 2 * len(self._timers))
 
     def drive(self, until: Callable[[], bool], step: Callable[[], bool]) -> None:
@@ -74,15 +82,20 @@ class Scheduler:
                 raise self.interruption
             self._poll(None)
 
+    def _due(self) -> None:
+        self.cells[DUE] = self._timers[0][0] if self._timers else NEVER
+
     def _ring(self) -> None:
         """Does the earliest action."""
         timer = heapq.heappop(self._timers)[2]
+        self._due()
         if timer.action:
             timer.action()
 
     def _wait(self, now: int) -> None:
         while self._timers and self._timers[0][2].action is None:
             heapq.heappop(self._timers)
+        self._due()
         when = self._timers[0][0] if self._timers else None
         if when is not None and self._clock.virtual:
             self._clock.advance(when)

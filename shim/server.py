@@ -41,6 +41,9 @@ class Door(Protocol):
     def resolve(self, service: str, method: str) -> None:
         """Raises Failure: UNIMPLEMENTED when no such method is served here."""
 
+    def found(self, service: str, method: str) -> None:
+        """A call of the method came in: the next ones may be the line's."""
+
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: "Respond") -> bool:
         """Answers paths that are no calls; False when this is none."""
 
@@ -55,6 +58,8 @@ class Server:
     ) -> None:
         """Listens at the address. Raises NodeError: it is taken, or not this machine's."""
         self.loop = loop
+        self.line = loop.line if loop.line is not None and loop.line.equipped else None
+        """Takes what is usual off it, where guests are."""
         self.kernel = kernel
         self.door = door
         self.transcoder = transcoder
@@ -119,6 +124,7 @@ class Exchange:
         self._clock = server.kernel.logbook.clock
         self._trusted = server.door.trusted
         self._limit = server.kernel.node.message
+        self._fd = sock.fileno()
         self._stream = Stream(server.loop, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
@@ -128,10 +134,42 @@ class Exchange:
         self._call: Call | None = None
         self._busy = False
         self._idle = 0
+        self._listens()
+
+    def _listens(self) -> None:
+        """There is no request, nor the beginning of one: the next one may be the line's."""
+        if self._server.line is not None and not self._full:
+            self._server.line.listen(self._fd, self, inside=self._trusted)
+
+    # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
+
+    def carry_on(self, call: Call) -> None:
+        """The line has read the call, in its usual form."""
+        self._idle = 0
+        self._busy, self._request, self._kind = True, PLAIN if self._trusted else Request(method="POST"), connect.PROTO
+        self._call = call
+        call.then(self._ended)
+
+    def came(self, data: bytes) -> None:
+        self._data(data)
+
+    def unsent(self, data: bytes) -> None:
+        self._busy, self._request = True, PLAIN
+        if data:
+            self._stream.write(data)
+        elif self._stream.unsent:
+            self._stream.on_flushed = self._sent
+        else:
+            self._sent()
+
+    def spare(self) -> None:
+        """It is no connection to a peer."""
 
     def age(self) -> None:
         """One look of the server's has passed."""
         self._idle += 1
+        if self._server.line is not None and self._server.line.used(self._fd):
+            self._idle = 0
         if self._idle > 2 and self._call is None:
             self.close()
 
@@ -225,6 +263,7 @@ class Exchange:
             self._fail(failure.code, failure.text, executed=False, status=404)
             return
         self._server.routes[f"/{service}/{method}".encode()] = service, method
+        self._server.door.found(service, method)
         if len(body) > self._limit:
             text = f"request to {service} is over limits.message of {self._limit}"
             raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
@@ -333,6 +372,8 @@ class Exchange:
         self._busy = False
         if self._requests.ready:
             self._server.loop.post(self._next)
+        elif self._requests.none and not (self._stream.paused or self._stream.closed):
+            self._listens()
 
     def _refuse(self, status: int, text: str) -> None:
         self._request, self._busy = Request(keep_alive=False), True

@@ -1,6 +1,7 @@
 """
 Tests marked `calls` run twice: with guarded calls between the guests of a node, and with fused ones. Those that ask of a
-guarded edge itself, that a crash ends there, are marked `guarded` and run once.
+guarded edge itself, that a crash ends there, are marked `guarded` and run once. Those marked `native` run once more with all
+that native code does left to Python.
 
 Tests marked `engine` need a Docker Engine. Where none answers they are left out, and the last lines say so.
 
@@ -29,14 +30,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker
     if marked("calls"):
         metafunc.fixturenames.append("calls")
-        metafunc.parametrize("calls", ["guarded"] if marked("guarded") else ["guarded", "fused"], indirect=True)
+        ways = ["guarded"] if marked("guarded") else ["guarded", "fused"]
+        metafunc.parametrize("calls", [*ways, *(["python"] if marked("native") else [])], indirect=True)
 
 
 @pytest.fixture
 def calls(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = guests.calls.set(request.param)
+    calls = guests.calls.set("guarded" if request.param == "python" else request.param)
+    native = guests.native.set(request.param != "python")
     yield
-    guests.calls.reset(before)
+    guests.calls.reset(calls)
+    guests.native.reset(native)
 
 
 def engine_problem() -> str:

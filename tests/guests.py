@@ -29,6 +29,8 @@ from parigot_oci.toolchains.seam import Job
 ROOT = Path(__file__).parent.parent
 calls: ContextVar[Literal["guarded", "fused"]] = ContextVar("calls", default="guarded")
 """How the guests of a node that `node` writes call each other: see the marker `calls` in tests/conftest.py."""
+native: ContextVar[bool] = ContextVar("native", default=True)
+"""Whether nodes use native code where they have it: see the marker `native` there."""
 SOURCES = Path(__file__).parent / "guests"
 CACHE = ROOT / ".pytest_cache" / "guests"
 SDK = ROOT / "sdk" / "c"
@@ -201,15 +203,16 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a node to its end, or fails the test after `timeout` seconds. `args` replace the program's."""
     command = [sys.executable, "-m", "shim", str(path), *args]
-    environment = {**_environment(), **(env or {})}
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, env=environment, check=False)
+    whole = {**environment(), **(env or {})}
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, env=whole, check=False)
 
 
 def start(path: Path, log: Path) -> subprocess.Popen[bytes]:
     """Starts a node and does not wait for it; its log goes to a file. Whoever starts it ends it."""
     with log.open("wb") as stream:
-        return subprocess.Popen([sys.executable, "-m", "shim", str(path)], stderr=stream, env=_environment())
+        return subprocess.Popen([sys.executable, "-m", "shim", str(path)], stderr=stream, env=environment())
 
 
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+def environment() -> dict[str, str]:
+    """Of a node's process."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **({} if native.get() else {"PARIGOT_NATIVE": "off"})}

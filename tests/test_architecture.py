@@ -40,7 +40,7 @@ LAYERS = {
         probe compile health ingress ending cell
         vitals server
         guests transports services
-        runner wasi
+        runner wasi handover
         abi
         metadata launching direct transcode
         kernel peer
@@ -48,7 +48,8 @@ LAYERS = {
         calls logbook
         scheduler
         config clock loop
-        messages wire http
+        line
+        messages wire http native
     """,
     "benchmarks": """
         __main__
@@ -74,6 +75,7 @@ KIN = {
     ("shim.guests.*", "shim.guests.modules.*"),  # what it runs
     ("shim.guests.*", "shim.guests.binding.*"),  # the crossings into and out of it
     ("shim.guests.*", "shim.guests.edges.*"),  # and the edges between them
+    ("shim.guests.*", "shim.guests.online.*"),  # and what the line does for them
     ("shim.services.*", "shim.services._pb*"),  # generated
 }
 
@@ -86,13 +88,14 @@ HOMES = {
     "yaml": {"parigot_oci.yamlfile", "parigot_oci.targets.*"},
     "google": {"parigot_oci.protos", "shim.connect", "shim.transcode", "shim.services.*"},
     "httptools": {"shim.http"},
+    "hatchling": {"shim.native.build"},
     "wasmtime": {"shim.guests.*", "benchmarks.alternatives.wasm"},
     "grpc": {"benchmarks.alternatives.grpc_python"},
     "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
     "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server"},
     "ssl": {"shim.peer", "shim.server"},
-    "ctypes": {"shim.guests.*"},
+    "ctypes": {"shim.guests.*", "shim.line", "shim.native"},
     "sqlite3": {"shim.services.*"},
 }
 

@@ -15,7 +15,7 @@ from tests import guests
 from tests.guests import Guest
 from tests.placements import PLACEMENTS, Ended, run
 
-pytestmark = pytest.mark.calls
+pytestmark = [pytest.mark.calls, pytest.mark.native]
 
 MANY = 64
 FAN = tuple(f"test.v1.Gate{number}" for number in range(6))

@@ -18,8 +18,12 @@ from dataclasses import dataclass
 import wasmtime
 from wasmtime import _bindings, _ffi
 
+from shim import native
 from shim.abi import I32, I64, MASK
 
+_TOP, _FLOOR, _SPAN = (getattr(native.Store, name).offset // 8 for name in ("top", "floor", "span"))
+CALL_TYPE = ([I32] * 7, [I64])
+"""Parameters and result of `call`."""
 CELL = 16
 """Bytes of a wasmtime_val_raw_t."""
 CELLS = 16
@@ -27,6 +31,8 @@ CELLS = 16
 TOO_LONG = "computed for too long"
 RESERVE = 8 << 20
 """Bytes of stack that a guest which calls another one has to leave to that one."""
+_DEEP = 1
+"""In place of an error's address."""
 _PLACES = 1_024
 """Views of argument cells that are kept: they lie at the same few addresses of the stack again and again."""
 
@@ -87,11 +93,19 @@ class Crossing:
         """
         self._store = store
         self._context = ctypes.cast(store._context(), _POINTER)
-        self._trap = ctypes.c_void_p()
+        self._shared = native.Store(
+            ctypes.cast(_func_call, _POINTER),  # type: ignore[arg-type]
+            ctypes.cast(_memory_size, _POINTER),  # type: ignore[arg-type]
+            self._context,
+            span=stack - RESERVE,
+        )
+        self.native_store = ctypes.addressof(self._shared)
+        """Where a native.Store lies."""
+        self._trap = ctypes.c_void_p.from_buffer(self._shared, native.Store.trap.offset)
         self._pending: BaseException | None = None
         self._cut = False
-        self._stack = stack
-        self._top = self._floor = 0
+        self._stack = memoryview(self._shared).cast("B").cast("Q")
+        """The same as numbers: TOP is the highest address of the stack that was seen, below FLOOR too little is left."""
         self._places: dict[int, memoryview] = {}
         self._kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], wasmtime.FuncType] = {}
         self._alive: list[object] = []
@@ -124,37 +138,51 @@ class Crossing:
         do: Callable[..., int | None],
         too_deep: Callable[..., int | None] | None = None,
     ) -> wasmtime.Func:
+        """A function for guests to import, by `callback`."""
+        return self.native(params, results, self.callback(params, results, do, too_deep))
+
+    def callback(
+        self,
+        params: Sequence[str],
+        results: Sequence[str],
+        do: Callable[..., int | None],
+        too_deep: Callable[..., int | None] | None = None,
+    ) -> object:
         """
-        A function for guests to import. What `do` raises ends the entry, and comes out where the guest was entered.
+        A callback for `native` that does `do`, whatever its environment. What that raises ends the entry, and comes out where
+        the guest was entered.
 
         `too_deep` is done in its place where less than RESERVE is left of the stack, if it is given.
         """
         assert len(params) <= CELLS, "no more are shown"
         unpack = _arguments(tuple(params)).unpack_from
         pack, mask = (_RESULT_I32, MASK) if results == [I32] else (_RESULT_I64, (1 << 64) - 1)
-        places = self._places
+        places, stack = self._places, self._stack
 
         def callback(_env: int, _caller: int, address: int, _count: int) -> int:
             try:
                 place = places.get(address) or self._place(address)
-                result = (too_deep if too_deep and address < self._floor else do)(*unpack(place))
+                result = (too_deep if too_deep and address < stack[_FLOOR] else do)(*unpack(place))
                 if result is not None:
                     pack(place, 0, result & mask)
             except BaseException as ending:
                 return self._end(ending)
             return 0
 
-        return self.native(params, results, _Callback(callback))
+        return _Callback(callback)
 
     def native(
         self, params: Sequence[str], results: Sequence[str], callback: object, data: int | None = None
     ) -> wasmtime.Func:
-        """The same of a callback as wasmtime_func_unchecked_callback_t has it; `data` is its environment."""
+        """
+        A function for guests to import: a callback, or its address, as wasmtime_func_unchecked_callback_t has it; `data` is
+        its environment.
+        """
         made = _bindings.wasmtime_func_t()
         _func_new(
             self._context,
             ctypes.cast(self._kind(tuple(params), tuple(results)).ptr(), _POINTER),
-            ctypes.cast(callback, _POINTER),  # type: ignore[arg-type]
+            callback if isinstance(callback, int) else ctypes.cast(callback, _POINTER),  # type: ignore[arg-type]
             data,
             None,
             ctypes.addressof(made),
@@ -171,8 +199,9 @@ class Crossing:
         return self._kinds[params, results]
 
     def _place(self, address: int) -> memoryview:
-        if address > self._top:  # nearer to where the stack began than all before
-            self._top, self._floor = address, address - self._stack + RESERVE
+        stack = self._stack
+        if address > stack[_TOP]:  # nearer to where the stack began than all before
+            stack[_TOP], stack[_FLOOR] = address, max(0, address - stack[_SPAN])
         if len(self._places) >= _PLACES:
             self._places.clear()
         place = memoryview((ctypes.c_char * (CELL * CELLS)).from_address(address)).cast("B")
@@ -184,34 +213,63 @@ class Crossing:
         self._pending = ending
         return _trap_new(b"", 0) or 0
 
+    def answer(self, address: int, params: int, do: Callable[[Sequence[int]], int]) -> int:
+        """In the place of a callback whose cells lie there: so many i32, and the result, an i64. Gives the trap, or 0."""
+        try:
+            place = self._places.get(address) or self._place(address)
+            _RESULT_I64(place, 0, do(struct.unpack_from("=" + "i12x" * params, place)) & ((1 << 64) - 1))
+        except BaseException as ending:
+            return self._end(ending)
+        return 0
+
     def guard(
         self,
         params: int,
         broken: Callable[[int, Sequence[int], BaseException], int],
         too_deep: Callable[[int], int],
-    ) -> object:
+    ) -> Callable[[int], tuple[object, int]]:
         """
-        A callback for `native` that enters the function at the address which is its environment, with the same cells: so
-        many i32. Where that entry fails, `broken` gets that address, these and why, and gives the result, an i64, or raises
-        what is to go on upwards. `too_deep` gives it where less than RESERVE is left of the stack, and nothing is entered.
+        What makes, of the address of a function, a callback for `native` and its environment that enters this function with the
+        same cells: so many i32. Where that entry fails, `broken` gets that address, these and why, and gives the result, an
+        i64, or raises what is to go on upwards. `too_deep` gives it where less than RESERVE is left of the stack, and nothing
+        is entered.
         """
-        trap, context = ctypes.addressof(self._trap), self._context.value
-        call, said = _func_call, self._trap
         unpack, pack = struct.Struct("=" + "i12x" * params).unpack_from, struct.Struct("=Q").pack_into
 
-        def guarded(function: int, _caller: int, address: int, count: int) -> int:
-            deep = address < self._floor
-            error = None if deep else call(context, function, address, count, trap)
-            if not (deep or error or said):
-                return 0
+        def unusual(function: int, _caller: int, address: int, why: int) -> int:
+            """`why`: that the stack is used up, else the error that the entry gave, or none beside a trap."""
             try:
                 place = self._places.get(address) or self._place(address)
-                pack(place, 0, too_deep(function) if deep else broken(function, unpack(place), self.failed(error)))
+                deep = why == _DEEP
+                pack(place, 0, too_deep(function) if deep else broken(function, unpack(place), self.failed(why)))
             except BaseException as ending:
                 return self._end(ending)
             return 0
 
-        return _Callback(guarded)
+        if native.library() is not None:
+            return self._guard_in_native(_Callback(unusual))
+        trap, context = ctypes.addressof(self._trap), self._context.value
+        call, said, stack = _func_call, self._trap, self._stack
+
+        def guarded(function: int, caller: int, address: int, count: int) -> int:
+            deep = address < stack[_FLOOR]
+            error = None if deep else call(context, function, address, count, trap)
+            if not (deep or error or said):
+                return 0
+            return unusual(function, caller, address, _DEEP if deep else error or 0)
+
+        callback = _Callback(guarded)
+        return lambda function: (callback, function)
+
+    def _guard_in_native(self, unusual: object) -> Callable[[int], tuple[object, int]]:
+        callback = native.address("guarded")
+
+        def made(function: int) -> tuple[object, int]:
+            guard = native.Guard(self.native_store, function, ctypes.cast(unusual, _POINTER))  # type: ignore[arg-type]
+            self._alive += [guard, unusual]
+            return callback, ctypes.addressof(guard)
+
+        return made
 
     # --- into guests -------------------------------------------------------------------------------------------------
 

@@ -19,15 +19,13 @@ from dataclasses import dataclass
 
 import wasmtime
 
-from shim.abi import I32, I64
-from shim.guests.binding import Extern
+from shim.guests.binding import CALL_TYPE, Extern
 from shim.guests.engine import Engine
 from shim.member import CALL, CURRENT, EDGE, ENTERED, FITTED, MADE, METHOD, NUMBER, ODD, REPLY, SETTLED, SHUT, Edge
 
 NAMES = "parigot."
 """How the names of the kernel's own modules begin."""
 PAGE = 64 << 10
-CALL_TYPE = ([I32] * 7, [I64])
 
 
 def _at(field: int) -> str:
@@ -196,9 +194,13 @@ class Edges:
             self.control.grow(self._store, -(-missing // PAGE))
         return at
 
+    def address(self, at: int) -> int:
+        """Where a place in the control memory lies; the memory never moves."""
+        return self._base + at
+
     def view(self, at: int, size: int) -> memoryview:
-        """Room in the control memory as i32; the memory never moves."""
-        return memoryview((ctypes.c_char * size).from_address(self._base + at)).cast("B").cast("i")
+        """Room in the control memory as i32."""
+        return memoryview((ctypes.c_char * size).from_address(self.address(at))).cast("B").cast("i")
 
     def join(
         self,
@@ -244,7 +246,7 @@ class Edges:
             return call
         where = ctypes.addressof(call._func)
         self._guarded[where] = call, broken, too_deep
-        return crossing.native(*CALL_TYPE, self._guard, where)
+        return crossing.native(*CALL_TYPE, *self._guard(where))
 
     def _broken(self, where: int, args: Sequence[int], ending: BaseException) -> int:
         return self._guarded[where][1](args, ending)

@@ -7,6 +7,7 @@ advance a virtual clock and since fuel ends it at the same instruction on every 
 
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import wasmtime
 from shim.clock import MS, Clock
 from shim.guests.binding import Crossing, Frame, Trapped
 from shim.guests.modules import Modules, configuration, stack_for, target
+from shim.line import LIMIT, NEVER, RUNS, Hooks, Line
 from shim.member import GRACE
 
 FUEL = 1_000_000
@@ -41,11 +43,14 @@ class Shared:
         self.modules = Modules(self.engine, fuel=fuel, cache=cache, say=say)
         self.stores: list[Engine] = []
         self._awake = threading.Event()
+        self.awake = array("q", [0])
+        """Not 0 while the watchdog looks; for the lines of all threads."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def wake(self) -> None:
         """From any thread: a guest begins to run."""
-        if not self._awake.is_set():  # to look costs a tenth of setting it
+        if not self.awake[0]:  # to look costs a tenth of setting it
+            self.awake[0] = 1
             self._awake.set()
 
     def _watch(self) -> None:
@@ -54,9 +59,10 @@ class Shared:
             self.engine.increment_epoch()
             time.sleep(LOOK)
             if not self._is_running():
+                self.awake[0] = 0
                 self._awake.clear()
                 if self._is_running():  # entered in between
-                    self._awake.set()
+                    self.wake()
 
     def _is_running(self) -> bool:
         return any(store.runs for store in self.stores)
@@ -65,7 +71,10 @@ class Shared:
 class Engine:
     """A store, for the guests of one thread. `interruption`, once set, ends whatever runs."""
 
-    def __init__(self, shared: Shared, clock: Clock, *, memory: int) -> None:
+    def __init__(self, shared: Shared, clock: Clock, *, memory: int, cells: "array[int] | memoryview[int]") -> None:
+        """`cells` are the thread's (shim/line.py)."""
+        self._cells = cells
+        self.line: Line | None = None
         self._shared = shared
         self._clock = clock
         self.burns_fuel = shared.burns_fuel
@@ -77,13 +86,20 @@ class Engine:
         self.store.set_epoch_deadline(1)
         self.interruption: BaseException | None = None
         self.crossing = Crossing(self.store, self._goes_on, shared.stack)
-        self.runs = 0
-        """Entries that have begun and are not over."""
-        self._limit: int | None = None
         self._trip: Callable[..., int] | None = None
         self.looks: Callable[[], bool] = lambda: True
         """Asked every now and then while a guest runs in real time: whether it may go on."""
         shared.stores.append(self)
+
+    @property
+    def runs(self) -> int:
+        """Entries that have begun and are not over."""
+        return self._cells[RUNS]
+
+    def join(self, line: Line, hooks: Hooks) -> None:
+        """Guests may be entered by the line, too, from now on."""
+        self.line = line
+        line.equip(self.crossing.native_store, self._shared.awake.buffer_info()[0], hooks)
 
     def frames(self) -> Sequence[Frame]:
         """The functions of guests on the stack now, innermost first: known by tripping on purpose."""
@@ -100,32 +116,32 @@ class Engine:
 
     # --- limits of entries -------------------------------------------------------------------------------------------
 
-    def enter(self, limit: int | None) -> tuple[int | None, int]:
+    def enter(self, limit: int | None) -> tuple[int, int]:
         """An entry into a guest begins, to be ended when the clock reads `limit`. Entries nest: what it gives is for `leave`."""
-        outer, left = self._limit, self.store.get_fuel() if self.burns_fuel else 0
-        self.runs += 1
+        outer, left = self._cells[LIMIT], self.store.get_fuel() if self.burns_fuel else 0
+        self._cells[RUNS] += 1
         self.arm(limit)
-        if self.runs == 1:
-            self._shared.wake()
+        self._shared.wake()
         return outer, left
 
-    def leave(self, entered: tuple[int | None, int]) -> None:
+    def leave(self, entered: tuple[int, int]) -> None:
         """The entry is over."""
         outer, left = entered
-        self.runs -= 1
-        self._limit = outer
+        self._cells[RUNS] -= 1
+        self._cells[LIMIT] = outer
         self.excuse()
         if self.burns_fuel:
             self.store.set_fuel(left)
 
     def excuse(self) -> None:
         """Whoever waited for a guest that was late has the time to say so."""
-        if self._limit is not None:
-            self._limit = max(self._limit, self._clock.peek() + GRACE)
+        limit = self._cells[LIMIT]
+        if limit != NEVER:
+            self._cells[LIMIT] = max(limit, self._clock.peek() + GRACE)
 
     def arm(self, limit: int | None) -> None:
         """The limit of the entry that runs is this one from now on."""
-        self._limit = limit
+        self._cells[LIMIT] = NEVER if limit is None else limit
         if self.burns_fuel:
             self.store.set_fuel(self._allowed())
 
@@ -139,9 +155,10 @@ class Engine:
 
     def _allowed(self) -> int:
         """Fuel until the limit."""
-        if self._limit is None:
+        limit = self._cells[LIMIT]
+        if limit == NEVER:
             return 1 << 62
-        return min(max(0, self._limit - self._clock.peek()) // MS * FUEL, 1 << 62)
+        return min(max(0, limit - self._clock.peek()) // MS * FUEL, 1 << 62)
 
     def interrupt(self, why: BaseException) -> None:
         """From any thread: ends the entry that runs, whatever its limit."""
@@ -154,4 +171,4 @@ class Engine:
             return False
         if self.burns_fuel:
             return True
-        return self.looks() and (self._limit is None or self._clock.peek() < self._limit)
+        return self.looks() and self._clock.peek() < self._cells[LIMIT]

@@ -13,11 +13,13 @@ from functools import partial
 import wasmtime
 
 from shim.abi import I32, MASK, Abi, Import, Served
-from shim.guests.binding import Extern, Frame, Trapped
+from shim.calls import Call
+from shim.guests.binding import CALL_TYPE, Extern, Frame, Trapped
 from shim.guests.edges import NAMES, CalleeEnd, CallerEnd, Edges
 from shim.guests.engine import Engine
 from shim.guests.modules import signature
-from shim.member import EDGE, FIELDS, Crash, Edge, Member
+from shim.guests.online import USUAL, OnLine
+from shim.member import EDGE, FIELDS, Crash, Edge, Member, Way
 from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.wasi import Wasi
 
@@ -30,6 +32,8 @@ ENTRIES: Mapping[str, tuple[list[str], list[str]]] = {
     "parigot_stop": ([], []),
 }
 """Exports that the kernel enters, with their parameters and results."""
+_LINES = ("parigot_alloc", "parigot_handle", "parigot_resume")
+"""Of these, those that the line enters."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -47,7 +51,7 @@ class GuestMemory:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._memory: wasmtime.Memory | None = None
-        self._base = 0
+        self.base = 0
         self._size = 0
 
     def use(self, memory: wasmtime.Memory | None) -> None:
@@ -56,10 +60,10 @@ class GuestMemory:
         with those of the other dead ones: a process may have no more than 65,530 (vm.max_map_count).
         """
         if self._memory is not None and self.size():
-            _LIBC.mmap(self._base, self._size, 0, _NOTHING, -1, 0)
-        self._memory, self._base, self._size = memory, 0, 0
+            _LIBC.mmap(self.base, self._size, 0, _NOTHING, -1, 0)
+        self._memory, self.base, self._size = memory, 0, 0
         if memory is not None:
-            self._base = ctypes.addressof(memory.data_ptr(self._engine.store).contents)
+            self.base = ctypes.addressof(memory.data_ptr(self._engine.store).contents)
 
     def holds(self, end: int) -> bool:
         return end <= self._size or end <= self.size()
@@ -70,10 +74,10 @@ class GuestMemory:
         return self._size
 
     def read(self, at: int, count: int) -> bytes:
-        return ctypes.string_at(self._base + at, count)
+        return ctypes.string_at(self.base + at, count)
 
     def write(self, at: int, data: bytes) -> None:
-        ctypes.memmove(self._base + at, data, len(data))
+        ctypes.memmove(self.base + at, data, len(data))
 
 
 class ModuleGuest:
@@ -94,6 +98,8 @@ class ModuleGuest:
         """Whose slots hold edges to the present instance: name of the caller, and handle."""
         member.control = edges.view(self._control, 4 * FIELDS)
         member.reset()
+        self._line = OnLine(engine, edges.address(self._control), member.name) if engine.line is not None else None
+        self.on_line = self._line.at if self._line is not None else 0
 
     def equip(self, abi: Abi, wasi: Wasi) -> None:
         """
@@ -105,9 +111,11 @@ class ModuleGuest:
         self._module = self._engine.modules.load(spec.wasm, spec.compiled)
         self._abi = abi
         self._too_deep = abi.too_deep().do
-        self._slot, self._finish = self._function(abi.slot(), self._too_deep), self._function(abi.finish())
+        self._kernels_slot = self._callback(abi.slot(), self._too_deep)
+        self._slot = self._engine.crossing.native(*CALL_TYPE, self._kernels_slot)
+        self._finish = self._function(abi.finish())
         functions: Mapping[str, Import] = abi.imports()
-        self._answer = self._function(functions["answer"])
+        self._answer = self._usual("answer", functions["answer"])
         call, answer = self._stub(self._function(abi.empty()))
         functions = {**functions, "call": abi.slot()}
         self._imports: list[wasmtime.Func] = []
@@ -118,7 +126,7 @@ class ModuleGuest:
                 raise NodeError(f"{spec.name}: nobody provides the import {module}.{name}: see schemas/abi.md")
             self._check_type(f"import {module}.{name}", kind, known.params, known.results)
             if (module, name) not in made:
-                made[module, name] = self._function(known)
+                made[module, name] = self._usual(name, known) if module == PARIGOT else self._function(known)
             self._imports.append(made[module, name])
         self._check_exports()
 
@@ -156,21 +164,53 @@ class ModuleGuest:
         if had != wanted:
             raise NodeError(f"{self._member.name}: its {what} is {had}, where {wanted} is wanted: see schemas/abi.md")
 
-    def _function(self, wanted: Import, too_deep: Callable[..., int | None] | None = None) -> wasmtime.Func:
+    def _usual(self, name: str, wanted: Import) -> wasmtime.Func:
+        """A function of the kernel's, which the line does where it can."""
+        if self._line is None or name not in USUAL:
+            return self._function(wanted)
+        return self._line.function(name, wanted.params, wanted.results, self._callback(wanted))
+
+    def _function(self, wanted: Import) -> wasmtime.Func:
+        return self._engine.crossing.native(wanted.params, wanted.results, self._callback(wanted))
+
+    def _callback(self, wanted: Import, too_deep: Callable[..., int | None] | None = None) -> object:
         do = wanted.do
         if not self._engine.burns_fuel:
-            return self._engine.crossing.function(wanted.params, wanted.results, do, too_deep)
+            return self._engine.crossing.callback(wanted.params, wanted.results, do, too_deep)
 
         def charged(*args: int) -> int | None:
             self._engine.charge()
             return do(*args)
 
-        return self._engine.crossing.function(wanted.params, wanted.results, charged, too_deep)
+        return self._engine.crossing.callback(wanted.params, wanted.results, charged, too_deep)
 
     # --- edges -------------------------------------------------------------------------------------------------------
 
     def is_linked(self, handle: int, method: int) -> bool:
         return handle in self._links and method in self._links[handle][1]
+
+    def is_reached(self, handle: int, method: int) -> bool:
+        return self._line is None or self._line.is_reached(handle, method)
+
+    def reach(self, handle: int, way: Way) -> None:
+        if self._line is not None:
+            function = self._line.reach(handle, way, self._kernels_slot)
+            if way.peer:
+                self._slots.set(self._store, handle, function)
+
+    def works(self, call_id: str, sign: str, children: int, deadline: int) -> None:
+        if self._line is not None:
+            self._line.works(call_id, sign, children, deadline)
+
+    def bar(self) -> None:
+        if self._line is not None:
+            self._line.bar()
+
+    def cut_off(self, error: int | None) -> BaseException:
+        return self._ended(self._engine.crossing.failed(error))
+
+    def go_on(self, cells: int, act: Callable[[int, int, bytes], Call]) -> int:
+        return self._engine.crossing.answer(cells, len(CALL_TYPE[0]), lambda args: self._abi.go_on(args, act))
 
     def link(self, handle: int, edge: Edge, methods: Mapping[int, int]) -> None:
         callee = edge.callee.body
@@ -204,6 +244,8 @@ class ModuleGuest:
 
     def _unlink(self) -> None:
         """Before a fresh instance: what leads to the old one, and what knows its memory, goes by the kernel again."""
+        if self._line is not None:
+            self._line.ends()
         for handle in list(self._links):
             self._by_kernel(handle)
         for (_, handle), caller in self._callers.items():
@@ -228,6 +270,8 @@ class ModuleGuest:
             memory = exports["memory"]
             assert isinstance(memory, wasmtime.Memory), "checked in _check_exports"
             self.memory.use(memory)
+            if self._line is not None:
+                self._line.starts(memory, self.memory.base, [exports.get(name) for name in _LINES])
             self._entries = {name: self._entry(name, exports.get(name)) for name in ENTRIES}
             self._alloc, self._handle = self._entries["parigot_alloc"], self._entries["parigot_handle"]
             self._caller_end = CallerEnd(memory=memory, control=self._control, call=self._slot, finish=self._finish)

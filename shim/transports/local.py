@@ -11,6 +11,8 @@ from shim.runner import Runner
 class GuestTarget:
     """A service that a guest of this node exports."""
 
+    peer, host = 0, ""
+
     def __init__(self, runner: Runner, member: Member, methods: tuple[str, ...]) -> None:
         self._runner = runner
         self._member = member
@@ -27,6 +29,8 @@ class GuestTarget:
 
 class BuiltinTarget:
     """A service of the shim's own: answers at once."""
+
+    peer, host = 0, ""
 
     def __init__(self, handlers: Mapping[str, Callable[[Call], bytes]]) -> None:
         self._handlers = handlers

@@ -24,6 +24,7 @@ class RemoteTarget:
         self._service = service
         self.methods = methods
         self.guest: Member | None = None
+        self.peer, self.host = peer.on_line, peer.name
 
     def submit(self, call: Call) -> None:
         self._peer.send(call)

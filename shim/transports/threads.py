@@ -71,6 +71,8 @@ class Places:
 class ThreadTarget:
     """A service on other threads, as the thread whose loop is `here` calls it."""
 
+    peer, host = 0, ""
+
     def __init__(self, here: Loop, places: Places, methods: tuple[str, ...]) -> None:
         self._here = here
         self._places = places

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tests.guests import ROOT
+from tests.guests import environment
 
 LIMIT = 20.0
 """Seconds that anything may take, on a machine with much else to do."""
@@ -23,7 +23,7 @@ def started(
     """The node of a node.json; its log goes to a file beside it. Killed at the end, if it still runs."""
     command = [sys.executable, "-m", "shim", str(path)]
     with (path.parent / log).open("wb") as stream:
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stream, env={"PYTHONPATH": str(ROOT)})
+        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stream, env=environment())
     try:
         yield process
     finally:

@@ -1,0 +1,230 @@
+/* Calls that come in: a request is read, its guest entered, its answer sent, with nobody else in between. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "line.h"
+
+/* The call is the guest's present work. */
+static void begin(guest_t *guest, work_t *work) {
+	int32_t *control = guest->control;
+	control[SHUT] = ENTERED;
+	control[MADE] = control[SETTLED] = 0;
+	control[ODD] &= ~PRESSING; /* everybody has had a turn */
+	control[KNOWN] = 1;
+	guest->work = work;
+	work->refs++;
+	table_add(&guest->open, work->number, work);
+	control[HELD] |= HOLDS | RUNS;
+}
+
+static outcome_t refuse(guest_t *guest) {
+	guest->control[SHUT] &= ~ENTERED;
+	return guest->line->hooks.left(guest->index, LEFT_REFUSED, NULL) ? FAILED : KERNELS;
+}
+
+static outcome_t handle(guest_t *guest, work_t *work, const char *body, uint32_t len) {
+	line_t *line = guest->line;
+	int64_t limit = work->deadline + GRACE * MS;
+	cell_t cells[5];
+	void *error = NULL;
+	uint32_t at = 0;
+	begin(guest, work);
+	int32_t number = work->number, service = work->service, method = work->method;
+	if (len > 0) {
+		if (guest->alloc == NULL)
+			return refuse(guest);
+		cells[0].i64 = len;
+		if (!enter(line, guest->alloc, cells, 1, limit, &error))
+			return leave(guest, false, error);
+		at = (uint32_t)cells[0].i32;
+		if (at == 0 || !in_bounds(guest, at, len))
+			return refuse(guest);
+		memcpy(guest->base + at, body, len);
+	}
+	cells[0].i64 = number, cells[1].i64 = service, cells[2].i64 = method, cells[3].i64 = at,
+	cells[4].i64 = len;
+	return leave(guest, enter(line, guest->handle, cells, 5, limit, &error), error);
+}
+
+/* Nanoseconds. How long a handler may run is the manifest's to say, not a stranger's. */
+static int64_t allowed(const line_t *line, const connection_t *connection, uint64_t timeout_ms) {
+	int64_t said = (int64_t)timeout_ms * MS;
+	return timeout_ms == 0 || (!connection->inside && said > line->allowed) ? line->allowed : said;
+}
+
+/* What has come in is for Python to understand. */
+static outcome_t unusual(line_t *line, int fd) {
+	connection_of(line, fd)->kind = PYTHONS;
+	return line->hooks.came(fd) ? FAILED : KERNELS;
+}
+
+/* A call that has come in: the guest is entered with it, or it waits. */
+static outcome_t begin_request(line_t *line, connection_t *connection, route_t *route, request_t *request, int fd) {
+	guest_t *guest = route->guest;
+	const char *body = line->data + request->head;
+	char own[64];
+	if (!connection->inside) {
+		char *end = put(own, (text_t){line->run, (uint32_t)strlen(line->run)});
+		request->call = (text_t){own, (uint32_t)(put_number(end, (uint64_t)++line->cells.roots) - own)};
+	}
+	bool waits = !is_enterable(guest) || guest->next_call != NULL || guest->first != NULL;
+	work_t *work = work_new(request->call, '.', request->caller);
+	if (work == NULL || (waits ? !queue_call(guest, work, body, request->length)
+	                           : (work->number = next_number(guest)) == 0)) {
+		work_release(work);
+		return unusual(line, fd);
+	}
+	if (connection->inside)
+		clock_see(line->clock, request->clock);
+	work->fd = fd;
+	work->route = (int32_t)(route - line->routes);
+	work->service = route->service;
+	work->method = route->method;
+	work->deadline = monotonic() + allowed(line, connection, request->timeout_ms);
+	if (work->deadline < line->soonest)
+		line->soonest = work->deadline;
+	connection->kind = CARRIES; /* the next request waits until this one is answered */
+	connection->guest = guest;
+	connection->event = NULL;
+	connection->call = work;
+	connection->used = true;
+	return waits ? DONE : handle(guest, work, body, request->length);
+}
+
+outcome_t serve(line_t *line, int fd) {
+	connection_t *connection = connection_of(line, fd);
+	ssize_t got = recv(fd, line->data, PIECE + 1, MSG_DONTWAIT);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return DONE;
+	if (got <= 0)
+		return PASSED; /* Python finds the same */
+	line->data_len = (uint32_t)got;
+	request_t request;
+	if (!read_request(line->data, (size_t)got, connection->inside, &request) || request.length > line->limit)
+		return unusual(line, fd);
+	route_t *route = route_of(line, request.path, connection->inside);
+	guest_t *guest = route == NULL ? NULL : route->guest;
+	if (guest == NULL || !may_wait(guest) || request.call.len > ID_MAX || !table_reserve(&guest->open))
+		return unusual(line, fd);
+	return begin_request(line, connection, route, &request, fd);
+}
+
+enum { CALLS_MAX = 4096, WAITING_MAX = 64 << 20 }; /* calls, and bytes, that wait in one line */
+
+bool may_wait(const guest_t *guest) { return guest->base != NULL && guest->line->queued < CALLS_MAX; }
+
+bool queue_call(guest_t *guest, work_t *call, const void *body, uint32_t len) {
+	line_t *line = guest->line;
+	if (!may_wait(guest) || line->queued_bytes + len > WAITING_MAX || (len > 0 && (call->body = malloc(len)) == NULL))
+		return false;
+	if (len > 0)
+		memcpy(call->body, body, len);
+	call->body_len = len;
+	if (guest->last_call != NULL)
+		guest->last_call->next = call;
+	else
+		guest->next_call = call;
+	guest->last_call = call;
+	line->queued++;
+	line->queued_bytes += len;
+	guest->control[HELD] |= RUNG;
+	return true;
+}
+
+void unqueue_call(guest_t *guest, work_t *call) {
+	work_t *before = NULL;
+	for (work_t *at = guest->next_call; at != NULL && at != call; at = at->next)
+		before = at;
+	if (before != NULL)
+		before->next = call->next;
+	else
+		guest->next_call = call->next;
+	if (guest->last_call == call)
+		guest->last_call = before;
+	call->next = NULL;
+	guest->line->queued--;
+	guest->line->queued_bytes -= call->body_len;
+	note_held(guest);
+}
+
+outcome_t deliver(guest_t *guest) {
+	work_t *call = guest->next_call;
+	if (!table_reserve(&guest->open) || (call->number = next_number(guest)) == 0)
+		return guest->line->hooks.take_over(guest->index) ? FAILED : KERNELS;
+	unqueue_call(guest, call);
+	char *body = call->body;
+	call->body = NULL;
+	outcome_t outcome = handle(guest, call, body, call->body_len);
+	free(body);
+	return outcome;
+}
+
+/* The answer of a guest of this line; false: there is no memory. */
+static bool give_answer(event_t *event, const uint8_t *body, uint32_t len) {
+	char *reply = len > 0 ? malloc(len) : NULL;
+	if (len > 0 && reply == NULL)
+		return false;
+	if (len > 0)
+		memcpy(reply, body, len);
+	event->reply = reply;
+	event->reply_len = len;
+	event->call = NULL;
+	event_ended(event->guest, event);
+	return true;
+}
+
+/* Sends the answer; the connection is free for the next request when all of it has left. */
+static void send_answer(guest_t *guest, work_t *work, const uint8_t *body, uint32_t len) {
+	line_t *line = guest->line;
+	if (work->fd < 0)
+		return; /* the caller is gone */
+	connection_t *connection = connection_of(line, work->fd);
+	size_t head = write_reply(line->out, len, connection->inside ? line->clock : NULL);
+	struct iovec parts[] = {{line->out, head}, {(void *)body, len}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = len > 0 ? 2 : 1};
+	ssize_t sent = sendmsg(work->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	connection->kind = LISTENS;
+	connection->used = true;
+	if (sent == (ssize_t)(head + len))
+		return;
+	if (sent < 0 && errno != EAGAIN && errno != EINTR)
+		return; /* it is gone, as the next look at it will tell */
+	size_t done = sent < 0 ? 0 : (size_t)sent;
+	connection->kind = PYTHONS;
+	if (done < head)
+		line->hooks.unsent(work->fd, line->out + done, (uint32_t)(head - done));
+	size_t skipped = done < head ? 0 : done - head;
+	if (skipped < len)
+		line->hooks.unsent(work->fd, (const char *)body + skipped, (uint32_t)(len - skipped));
+	line->hooks.unsent(work->fd, NULL, 0);
+}
+
+/* `answer` of a guest (shim/abi.py): whether it was one of the line's calls, answered in the usual way. */
+static bool answered(guest_t *guest, cell_t *cells) {
+	uint32_t at = (uint32_t)cells[2].i32, len = (uint32_t)cells[3].i32;
+	work_t *work = table_find(&guest->open, cells[0].i32);
+	if (work == NULL || cells[1].i32 != 0 || len > guest->line->limit || !in_bounds(guest, at, len))
+		return false;
+	if (work->event == NULL)
+		send_answer(guest, work, guest->base + at, len);
+	else if (!give_answer(work->event, guest->base + at, len))
+		return false;
+	work->fd = -1;
+	work->event = NULL;
+	table_remove(&guest->open, work->number);
+	work_release(work);
+	note_held(guest);
+	cells[0].i64 = 0;
+	return true;
+}
+
+EXPORTED void *line_answer(void *env, void *caller, cell_t *cells, size_t count) {
+	guest_t *guest = env;
+	if (guest->base != NULL && answered(guest, cells))
+		return NULL;
+	return guest->python_answer(NULL, caller, cells, count);
+}
