@@ -41,7 +41,8 @@ def reply(status: int, kind: str, body: bytes, *headers: str) -> bytes:
 @contextlib.contextmanager
 def peer(*replies: bytes, port: int = 0, heard: list[bytes] | None = None) -> Iterator[int]:
     """
-    A node's port: the first request gets the first reply, and so on. A reply that begins with "!" is followed by the end.
+    A node's port: the first request gets the first reply, and so on. A reply that begins with "!" is followed by the end: in
+    the same packet, up to 64 KiB, so that who has read the reply knows of the end as well.
 
     `heard` gets what was asked.
     """
@@ -63,6 +64,8 @@ def _serve(connection: socket.socket, rest: list[bytes], heard: list[bytes]) -> 
     while rest and (asked := connection.recv(1 << 20)):
         heard.append(asked)
         said = rest.pop(0)
-        connection.sendall(said.removeprefix(b"!"))
         if said.startswith(b"!"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # nothing leaves before it is closed
+            connection.sendall(said[1:])
             return
+        connection.sendall(said)
