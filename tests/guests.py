@@ -6,7 +6,10 @@ The sources lie in `tests/guests/`: `wat` and `c` compile one and keep the resul
 """
 
 import contextlib
+import fcntl
+import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -14,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -171,10 +174,32 @@ def routes_to(callee: Guest, url: str, health: str) -> dict[str, object]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listened on a moment ago, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(sock.getsockname()[1]) for sock in sockets]
+    """
+    Ports of 127.0.0.1 that nobody listens on, all different. Whoever else runs these tests at the same time gets others, and the
+    system gives them to nobody: they lie below those that it takes for connections.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_own_ports())
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    return _hundred()  # one for this process, and with it the lock
+
+
+def _hundred() -> Iterator[int]:
+    """A hundred ports that are this process's until it ends, one after the other, again and again."""
+    folder = Path(tempfile.gettempdir(), f"parigot-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    for first in range(12_000, 32_000, 100):
+        with (folder / str(first)).open("w") as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield from itertools.cycle(range(first, first + 100))
+    raise AssertionError("do so many run these tests at once?")
 
 
 def _guest(guest: Guest, here: Mapping[str, object]) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.guests import ROOT, free_ports
+
 TOUR = (ROOT / "docs" / "tour.md").read_text()
 WITH_ENGINE = "## Containers"
 NAME, PORT = "vinyl", "8080"
@@ -70,8 +70,7 @@ class Reader:
         self.folder = folder
         self.code = 0
         self.name = f"tour{os.getpid()}"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = str(free.getsockname()[1])
+        (self.port,) = map(str, free_ports(1))
         app = folder / "examples" / "vinyl"
         shutil.copytree(
             ROOT / "examples" / "vinyl", app, ignore=shutil.ignore_patterns("build", ".parigot", "compose.yaml")

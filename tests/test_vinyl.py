@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.guests import ROOT
+from tests.guests import ROOT, free_ports
 
 VINYL = ROOT / "examples" / "vinyl"
 
@@ -34,8 +33,7 @@ def vinyl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     (copy / ".parigot").mkdir()
     (copy / ".parigot" / "cache").symlink_to(cache)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    (port,) = free_ports(1)
     manifest = copy / "parigot.yaml"
     manifest.write_text(manifest.read_text().replace("8080", str(port)))
     return copy

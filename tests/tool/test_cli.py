@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -157,14 +156,8 @@ def test_an_interrupt_while_something_is_built_ends_the_tool(tmp_path: Path) -> 
     assert process.returncode == 130
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
-
-
 def test_call_reaches_a_service_at_its_port(tmp_path: Path) -> None:
-    offered = service(f"{ECHO}:Say") | {"ports": [free_port()]}
+    offered = service(f"{ECHO}:Say") | {"ports": guests.free_ports(1)}
     write(tmp_path, services={"echo": offered})
     tool(tmp_path, "check")
     with running(tmp_path, "--locked"):

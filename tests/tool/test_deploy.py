@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,9 @@ import yaml
 from parigot_oci import ground, lock
 from parigot_oci.builders.engine import connect
 from tests import guests
+from tests.shim.running import wait_for
 
 GET = "t.v1.Store"
-PORT = 18_431
 
 
 @functools.cache
@@ -153,10 +152,15 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Path]:
+def port() -> str:
+    return str(*guests.free_ports(1))
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, port: str) -> Iterator[Path]:
     """An app under a name of its own; what it leaves on the engine is removed."""
     name = f"t{uuid.uuid4().hex[:10]}"
-    folder = write_app(tmp_path / name, name=name, ports=str(PORT))
+    folder = write_app(tmp_path / name, name=name, ports=port)
     yield folder
     docker(folder, "compose", "down", "--volumes", "--remove-orphans", "--timeout", "2")
     ids = docker(folder, "images", "--quiet", "--filter", f"label=org.parigot.app={name}").stdout.split()
@@ -203,23 +207,26 @@ def test_the_log_of_a_deployment_has_the_records_of_all_containers_in_causal_ord
 def test_a_followed_log_goes_on_until_the_deployment_ends(deployed: Path) -> None:
     built(deployed, "store")
     assert docker(deployed, "compose", "up", "--detach", "--wait").returncode == 0
-    follower = subprocess.Popen(
-        [sys.executable, "-m", "parigot_oci", "logs", "--follow"], cwd=deployed, stdout=subprocess.PIPE, text=True
-    )
-    time.sleep(1)
-    docker(deployed, "compose", "stop", "--timeout", "5")
-    said, _ = follower.communicate(timeout=20)
-    assert follower.returncode == 0
-    assert "service=store text=ready" in said
-    assert "service=store text=stopping" in said
+    shown = deployed / "shown"
+    with shown.open("wb") as stream:
+        command = [sys.executable, "-m", "parigot_oci", "logs", "--follow"]
+        follower = subprocess.Popen(command, cwd=deployed, stdout=stream)
+    try:
+        wait_for(shown, "service=store text=ready")
+        docker(deployed, "compose", "stop", "--timeout", "5")
+        assert follower.wait(60) == 0
+    finally:
+        follower.kill()
+        follower.wait()
+    assert "service=store text=stopping" in shown.read_text()
 
 
 @pytest.mark.engine
-def test_editing_one_service_of_a_running_deployment_replaces_that_one_container(deployed: Path) -> None:
+def test_editing_one_service_of_a_running_deployment_replaces_that_one_container(deployed: Path, port: str) -> None:
     built(deployed, "store")
     docker(deployed, "compose", "up", "--detach", "--wait")
     before = containers(deployed)
-    write_app(deployed, name=deployed.name, ports=str(PORT), answer="double")
+    write_app(deployed, name=deployed.name, ports=port, answer="double")
     built(deployed, "store")
     docker(deployed, "compose", "up", "--detach", "--wait")
     after = containers(deployed)
