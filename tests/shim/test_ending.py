@@ -15,7 +15,9 @@ HEARD = reply(200, "application/proto", b"")
 NAMES = {"test.v1.C": ["M"]}
 
 
-def middle(folder: Path, listen: int, *, to: int = 0, program_at: int = 0, patience_ms: int = 60_000) -> Path:
+def middle(
+    folder: Path, listen: int, *, to: int = 0, program_at: int = 0, patience_ms: int = 60_000, startup_ms: int = 10_000
+) -> Path:
     """A node with a service that `client` and `desk` require, and that itself requires one at the port `to`."""
     goodbye = {
         "from": ["client", "desk"],
@@ -25,7 +27,7 @@ def middle(folder: Path, listen: int, *, to: int = 0, program_at: int = 0, patie
     }
     callee = guests.service("callee", exports=NAMES)
     place = f"127.0.0.1:{listen}"
-    return node(folder, [callee], name="middle", listen=place, goodbye=goodbye, startup_ms=300, call_ms=1_000)
+    return node(folder, [callee], name="middle", listen=place, goodbye=goodbye, startup_ms=startup_ms)
 
 
 def say(port: int, sender: str, **headers: str) -> None:
@@ -110,7 +112,7 @@ def test_a_programs_node_that_is_out_of_reach_ends_the_app(tmp_path: Path, was_t
     asked: list[bytes] = []
     serving = reply(200, "application/proto", b"\x08\x01")
     with peer(*[serving] * was_there, b"!", heard=asked) as health:
-        path = middle(tmp_path, listen, program_at=health, patience_ms=300)
+        path = middle(tmp_path, listen, program_at=health, patience_ms=300, startup_ms=300)
         with started(path) as process:
             assert process.wait(LIMIT) == 1
     assert len(asked) >= 1

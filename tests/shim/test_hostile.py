@@ -23,7 +23,7 @@ def call_all(folder: Path, callee: Guest, *args: str, seed: int | None = None) -
     """What a program learns from its calls to test.v1.H/M, and the log."""
     echo = Guest(name="echo", wasm=guests.wat("echo"), exports={"test.v1.Echo": ("Echo",)})
     caller = program(*args, SECOND[0], requires=["test.v1.H", "test.v1.Echo"])
-    path = node(folder, [callee, echo, caller], startup_ms=5_000, call_ms=1_000, seed=seed)
+    path = node(folder, [callee, echo, caller], seed=seed)
     done = guests.run(path)
     assert done.returncode == 0, done.stderr.decode()
     *lines, last = done.stdout.decode().splitlines()
@@ -32,7 +32,7 @@ def call_all(folder: Path, callee: Guest, *args: str, seed: int | None = None) -
 
 
 def run_alone(folder: Path, guest: Guest, seed: int | None = None) -> CompletedProcess[bytes]:
-    return guests.run(node(folder, [guest], startup_ms=500, seed=seed))
+    return guests.run(node(folder, [guest], seed=seed))
 
 
 # --- what a guest exports -------------------------------------------------------------------------------------------------

@@ -275,7 +275,7 @@ def call_peer(folder: Path, *replies: bytes, calls: int = 1) -> list[str]:
         route = {"node": "far", "url": f"http://127.0.0.1:{port}", "health": f"http://127.0.0.1:{health}"}
         caller = program(*["test.v1.Far/M:x"] * calls, requires=["test.v1.Far"])
         routes = {"test.v1.Far": route}
-        path = node(folder, [caller], routes=routes, methods={"test.v1.Far": ["M"]}, message=LIMIT, call_ms=1_000)
+        path = node(folder, [caller], routes=routes, methods={"test.v1.Far": ["M"]}, message=LIMIT, call_ms=20_000)
         done = guests.run(path)
     assert done.returncode == 0, done.stderr.decode()
     return [line.removeprefix("test.v1.Far/M ") for line in done.stdout.decode().splitlines()]
