@@ -147,7 +147,10 @@ def node(
     routes: Mapping[str, object] | None = None,
     **more: object,
 ) -> Path:
-    """Writes a node.json: `guests` in start order, routes to all they export; `more` are other keys of the format."""
+    """
+    Writes a node.json: `guests` in start order, routes to all they export; `more` are other keys of the format. The guests'
+    machine code is kept, so that each is compiled once and not in each test.
+    """
     own: dict[str, object] = {s: {"guest": guest.name} for guest in guests for s in guest.exports}
     builtins = more.get("builtins", [])
     if builtins:
@@ -161,6 +164,7 @@ def node(
         "routes": {**own, **(routes or {})},
         "timeouts": {"startup_ms": startup_ms, "call_ms": call_ms},
         "limits": {"message": message, "memory": memory},
+        "cache": str(CACHE),
         **more,
     }
     path = folder / "node.json"

@@ -25,7 +25,6 @@ class Ended:
 
 def run(folder: Path, services: Sequence[Guest], program: Guest, placement: str, **settings: Any) -> Ended:
     """Runs the services, in their start order, and then the program to its end. `settings` are those of `guests.node`."""
-    settings = {"cache": str(guests.CACHE), **settings}
     if placement == "together":
         done = guests.run(node(folder, [*services, program], **settings))
         return _ended(done, [])

@@ -111,7 +111,7 @@ def check(sent: list[Sent], results: list[tuple[int, bytes]]) -> None:
     assert wrong == []
 
 
-SETTINGS: dict[str, Any] = {"message": LIMIT, "stdin": True, "cache": str(guests.CACHE), "call_ms": 30_000}
+SETTINGS: dict[str, Any] = {"message": LIMIT, "stdin": True, "call_ms": 30_000}
 
 
 @pytest.mark.calls

@@ -26,7 +26,7 @@ def service(**env: str) -> Guest:
 def done(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[bytes]:
     folder = tmp_path_factory.mktemp("go")
     program = Guest(name="program", wasm=guests.go("program"), kind="program", requires=REQUIRES)
-    path = node(folder, [service(), program], builtins=["file"], data=str(folder / "data"), cache=str(guests.CACHE))
+    path = node(folder, [service(), program], builtins=["file"], data=str(folder / "data"))
     return guests.run(path)
 
 
@@ -140,7 +140,7 @@ def test_what_a_service_wants_done_at_the_end_is_done_last_first(log: str) -> No
 
 
 def test_a_service_that_is_not_ready_aborts_the_start(tmp_path: Path) -> None:
-    done = guests.run(node(tmp_path, [service(READY="no")], cache=str(guests.CACHE)))
+    done = guests.run(node(tmp_path, [service(READY="no")]))
     assert done.returncode == 1
     assert b"demo.Go is not ready" in done.stderr
 

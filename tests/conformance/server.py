@@ -17,7 +17,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from tests.guests import CACHE, Guest, free_ports, node, routes_to
+from tests.guests import Guest, free_ports, node, routes_to
 from tests.shim.running import started, wait_for
 
 SERVICE = "connectrpc.conformance.v1.ConformanceService"
@@ -62,7 +62,6 @@ def _start(running: contextlib.ExitStack, mode: str, place: Path, wasm: Path, de
         "call_ms": HOUR_MS,
         "message": limit,
         "descriptors": str(descriptors),
-        "cache": str(CACHE),
     }
     folders = [place / name for name in ("node", "ingress")]
     for folder in folders:

@@ -33,7 +33,7 @@ def wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = guests.go("conformance")
     folder = tmp_path_factory.mktemp("warm")
     guest = guests.Guest(name="service", wasm=module, exports={SERVICE: METHODS})
-    with started(guests.node(folder, [guest], cache=str(guests.CACHE), startup_ms=60_000)):
+    with started(guests.node(folder, [guest], startup_ms=60_000)):
         wait_for(folder / "log", "text=ready")
     return module
 

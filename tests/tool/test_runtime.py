@@ -303,6 +303,7 @@ def image_of(
 ) -> Iterator[str]:
     """An image of a program alone, on the engine for as long as it takes; `files` lie beside the module."""
     node = json.loads(guests.node(folder, [program]).read_text())
+    del node["cache"]  # there is none in an image
     node["guests"][0] |= {"wasm": "service.wasm", "compiled": compiled}
     name = f"parigot-test/{uuid.uuid4().hex[:12]}"
     held: dict[str, Path | bytes] = {"service.wasm": program.wasm, **(files or {})}
