@@ -16,7 +16,7 @@ demo: $(READY) ## a record store as one process, and where Docker is, in one con
 	@BASE="$(BASE)" $(BIN)/python examples/demo.py
 
 test: $(READY) ## all tests; without a Docker Engine it says which it left out (TESTS="-k graph": some of them)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 $(TESTS)
 
 bench: $(READY) ## what calls cost, beside what others' cost: tables, raw samples and a picture (BENCH="local remote": some)
 	@$(BIN)/python -m benchmarks run $(BENCH)

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests import guests
+from tests import guests, sharing
 
 HOW = (
     "They need a Docker Engine that answers: start one (`sudo systemctl start docker`), or name one by DOCKER_HOST, "
     "and be allowed to use it."
 )
-LEFT_OUT = pytest.StashKey[int]()
-WHY = pytest.StashKey[str]()
 NO_ENGINE = 4
 """The exit code where an engine is required and none answers: pytest's own for a usage error."""
 
@@ -56,6 +54,10 @@ def engine_problem() -> str:
     return ""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    sharing.register(config)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Runs last, so that only tests that would have run are counted."""
@@ -63,14 +65,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not wanting or not (problem := engine_problem()):
         return
     if os.environ.get("PARIGOT_REQUIRE_ENGINE") == "1":
-        pytest.exit(f"{len(wanting)} tests need a Docker Engine, and none answers: {problem}\n{HOW}", NO_ENGINE)
-    config.stash[LEFT_OUT], config.stash[WHY] = len(wanting), problem
+        why = f"{len(wanting)} tests need a Docker Engine, and none answers: {problem}\n{HOW}"
+        config.stash[sharing.REFUSED] = why, NO_ENGINE
+        pytest.exit(why, NO_ENGINE)
+    config.stash[sharing.LEFT_OUT] = len(wanting), problem
     config.hook.pytest_deselected(items=wanting)
     items[:] = [item for item in items if item not in wanting]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if left_out := config.stash.get(LEFT_OUT, 0):
+    count, why = config.stash.get(sharing.LEFT_OUT, (0, ""))
+    if count:
         terminalreporter.section("no Docker Engine", yellow=True)
-        terminalreporter.line(f"{left_out} tests were LEFT OUT ({config.stash[WHY]}).", yellow=True)
+        terminalreporter.line(f"{count} tests were LEFT OUT ({why}).", yellow=True)
         terminalreporter.line(HOW, yellow=True)

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
 SUITE = """
 import pytest
 
@@ -34,21 +37,21 @@ def pytest_in(folder: Path, *arguments: str, **env: str) -> subprocess.Completed
     )
 
 
-def test_tests_that_need_an_engine_are_left_out_aloud(tmp_path: Path) -> None:
-    done = pytest_in(tmp_path, "-q")
+def test_tests_that_need_an_engine_are_left_out_aloud(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    done = pytest_in(tmp_path, "-q", *processes)
     assert done.returncode == 0, done.stdout
     assert "1 passed, 2 deselected" in done.stdout
     assert "2 tests were LEFT OUT" in done.stdout
     assert "systemctl start docker" in done.stdout
 
 
-def test_where_an_engine_is_required_its_absence_is_a_failure(tmp_path: Path) -> None:
-    done = pytest_in(tmp_path, "-q", PARIGOT_REQUIRE_ENGINE="1")
+def test_where_an_engine_is_required_its_absence_is_a_failure(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    done = pytest_in(tmp_path, "-q", *processes, PARIGOT_REQUIRE_ENGINE="1")
     assert done.returncode == 4
     assert "2 tests need a Docker Engine, and none answers" in done.stdout + done.stderr
 
 
-def test_a_run_without_engine_tests_does_not_ask_for_one(tmp_path: Path) -> None:
-    done = pytest_in(tmp_path, "-q", "-k", "test_c", PARIGOT_REQUIRE_ENGINE="1")
+def test_a_run_without_engine_tests_does_not_ask_for_one(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    done = pytest_in(tmp_path, "-q", *processes, "-k", "test_c", PARIGOT_REQUIRE_ENGINE="1")
     assert done.returncode == 0
     assert "LEFT OUT" not in done.stdout
