@@ -191,6 +191,7 @@ def test_a_body_over_the_limit_is_refused_and_the_connection_goes_on(running: Ru
         (gzip.compress(b"hello")[:-9], "invalid_argument"),
         (b"hello", "invalid_argument"),
     ],
+    ids=["too large", "much too large", "not whole", "not compressed"],  # by themselves they would hold the time of day
 )
 def test_a_compressed_body_is_refused_when_it_is_too_large_or_not_whole(
     running: Running, body: bytes, code: str
