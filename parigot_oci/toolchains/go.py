@@ -109,7 +109,10 @@ def _upward(folder: Path, name: str) -> Path | None:
 
 
 def _read(workspace: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    go, _version = find(os.environ.get("PATH", ""))
+    try:
+        go, _version = find(os.environ.get("PATH", ""))
+    except CompileError:
+        return (), ()  # nobody can read it, nor compile: what was made will do where it is of this module alone
     said = ask([go, "work", "edit", "-json", workspace], _environment(go, "off"))
     if not said:
         raise CompileError(Problem(what="not a go.work that Go can read", file=str(workspace)))

@@ -295,8 +295,13 @@ def test_a_compiler_that_is_too_old_is_told_with_its_version(tmp_path: Path) -> 
     assert f"guests in Go need Go 1.24 or newer; {old} is go1.19.8" in text
 
 
-def test_without_the_compiler_what_was_made_is_used_while_its_sources_are_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workspace", ["", "go 1.24\nuse ./somewhere\n"], ids=["alone", "below a workspace of others"])
+def test_without_the_compiler_what_was_made_is_used_while_its_sources_are_the_same(
+    tmp_path: Path, workspace: str
+) -> None:
     it = go(tmp_path)
+    if workspace:
+        (tmp_path / "go.work").write_text(workspace)
     made(it)
     assert elsewhere(it, PATH="/nowhere") == ""
     (tmp_path / "src" / "main.go").write_text(f"{GO}// changed\n")
