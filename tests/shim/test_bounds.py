@@ -18,6 +18,7 @@ from shim.peer import CALLS, CONNECTIONS, Network, Peer
 from shim.scheduler import Scheduler
 from shim.server import CONNECTIONS as SERVED
 from tests import guests
+from tests.e2e.deployment import until
 from tests.guests import Guest, free_ports, node, program, run, service
 from tests.shim.running import started, wait_for
 from tests.shim.wire import PROTO, exchange, peer, reply, request
@@ -101,8 +102,7 @@ def test_one_connection_too_many_is_told_that_nothing_was_executed(tmp_path: Pat
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nparigot-not-executed: 1\r\n" in refused
         stack.close()
-        while not exchange(inside, asked, until=b"hello").endswith(b"hello"):
-            pass
+        until(lambda: exchange(inside, asked, until=b"hello").endswith(b"hello"), "there is room again")
 
 
 def test_who_goes_away_takes_the_work_along_that_was_not_begun(tmp_path: Path) -> None:

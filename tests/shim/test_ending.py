@@ -6,6 +6,7 @@ from signal import SIGTERM
 import pytest
 
 from tests import guests
+from tests.e2e.deployment import until
 from tests.guests import free_ports, node, program
 from tests.shim.running import LIMIT, Process, started, wait_for
 from tests.shim.wire import exchange, peer, reply, request
@@ -90,8 +91,8 @@ def test_a_goodbye_that_is_not_heard_is_said_again(tmp_path: Path) -> None:
     with started(path) as process:
         with peer(reply(503, "text/plain", b""), b"!", port=below, heard=told):
             wait_for(tmp_path / "log", "text=ended")
-            while len(told) < 2:
-                assert process.poll() is None
+            until(lambda: len(told) == 2 or process.poll() is not None, "it is told twice")
+            assert process.poll() is None
         with peer(HEARD, port=below, heard=told):
             assert process.wait(LIMIT) == 7
     assert len(told) == 3

@@ -49,16 +49,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     )
     process = guests.start(path, folder / "log")
     try:
-        until_ready(folder / "log")
+        wait_for(folder / "log", "text=listening")
         yield Running(process, outside, inside, folder / "log")
     finally:
         process.kill()
         process.wait()
-
-
-def until_ready(log: Path) -> None:
-    while "text=listening" not in log.read_text():
-        pass
 
 
 @pytest.fixture(autouse=True)
