@@ -13,18 +13,19 @@ from typing import Any
 
 import pytest
 
+from tests import guests
 from tests.e2e.conftest import MakeApp
 from tests.e2e.deployment import Deployment, docker, place, records, until
-from tests.guests import free_ports, program, service
+from tests.guests import Guest, free_ports, program, service
 
-BACK, FRONT = "t.v1.Back", "t.v1.Front"
+BACK, FRONT, GATE = "t.v1.Back", "t.v1.Front", "t.v1.Gate"
 LOG = "log.v1.LogService"
 MARGIN = 10.0
 """Seconds that a busy machine may add to a limit."""
 
 
-def ask(app: Deployment, text: str = "hello") -> str:
-    """Calls the front from outside: "ok", or the error's code."""
+def ask(app: Deployment, text: str = "hello", method: str = f"{FRONT}/Do") -> str:
+    """Calls from outside: "ok" where the text comes back, or the error's code."""
     done = subprocess.run(
         [
             "curl",
@@ -35,7 +36,7 @@ def ask(app: Deployment, text: str = "hello") -> str:
             "Content-Type: application/proto",
             "--data-binary",
             text,
-            f"{app.url}/{FRONT}/Do",
+            f"{app.url}/{method}",
         ],
         capture_output=True,
         text=True,
@@ -91,18 +92,6 @@ def test_a_peer_killed_in_mid_call_is_unavailable_to_the_caller_at_once(app: Mak
     assert (failed["code"], failed["method"]) == ("UNAVAILABLE", f"{BACK}/Do")
 
 
-def with_program(app: MakeApp, *args: str) -> Deployment:
-    """A program that uses two services. Nodes that lose it end after two seconds, each time that they are restarted."""
-    deployment = app(
-        service("front", exports={FRONT: ["Do"]}),
-        service("other", exports={"t.v1.Other": ["Do"]}),
-        program(*args, requires=[FRONT, "t.v1.Other", LOG], name="top"),
-        timeouts={"startup": "2s", "call": "2s"},
-    )
-    deployment.build()
-    return deployment
-
-
 @contextmanager
 def up(app: Deployment) -> Iterator["subprocess.Popen[bytes]"]:
     """`docker compose up` in the foreground, until the program has said that it is at work."""
@@ -120,7 +109,13 @@ def up(app: Deployment) -> Iterator["subprocess.Popen[bytes]"]:
 
 def test_when_the_program_is_killed_the_waiting_nodes_end_with_an_error_and_up_comes_back(app: MakeApp) -> None:
     text = "the program's node is out of reach: the app is over"
-    deployment = with_program(app, "--log", "working", "--sleep", "600000")
+    deployment = app(
+        service("front", exports={FRONT: ["Do"]}),
+        service("other", exports={"t.v1.Other": ["Do"]}),
+        program("--log", "working", "--sleep", "600000", requires=[FRONT, "t.v1.Other", LOG], name="top"),
+        timeouts={"startup": "2s", "call": "2s"},  # who loses it ends after two seconds, each time that it is restarted
+    )
+    deployment.build()
     with up(deployment) as process:
         deployment.kill("top")
         until(lambda: text in deployment.stderr("front"), "its loss is noticed, within startup", 2 + MARGIN)
@@ -133,24 +128,30 @@ def test_when_the_program_is_killed_the_waiting_nodes_end_with_an_error_and_up_c
 
 
 def test_a_service_that_is_stopped_says_no_goodbye_and_the_others_go_on(app: MakeApp) -> None:
-    again = f"{FRONT}/Do:hello"
-    deployment = with_program(app, "--log", "working", "--sleep", "4000", again, "t.v1.Other/Do:hi", "--exit", "5")
+    """The program waits at a gate until it is stopped, and then asks for it."""
+    gate = Guest(name="gate", wasm=guests.c("gate"), env={"SERVICES": GATE, "MEET": "2"}, exports={GATE: ("Wait",)})
+    does = ("--log", "working", f"{GATE}/Wait:hi:60000", f"{FRONT}/Do:hello", "--exit", "5")
+    deployment = app(
+        service("front", exports={FRONT: ["Do"]}),
+        gate,
+        program(*does, requires=[FRONT, GATE, LOG], name="top"),
+        ports={"gate": free_ports(1)},
+        timeouts={"startup": "2s", "call": "2s"},
+    )
+    deployment.build()
     with up(deployment) as process:
         docker("stop", deployment.containers()["front"])
         states = deployment.states()
-        assert {name: state["Running"] for name, state in states.items()} == {
-            "top": True,
-            "front": False,
-            "other": True,
-        }
+        running = {name for name, state in states.items() if state["Running"]}
+        assert (set(states), running) == ({"front", "gate", "ingress", "top"}, {"gate", "ingress", "top"})
         assert states["front"]["ExitCode"] == 0
+        assert ask(deployment, "opened", method=f"{GATE}/Wait") == "ok"
         process.wait(60)
     assert deployment.stdout("top").splitlines() == [
+        f"{GATE}/Wait OK 2 hi",
         f"{FRONT}/Do UNAVAILABLE {len(FRONT) + 14} {FRONT}: out of reach (not executed)",
-        "t.v1.Other/Do OK 2 hi",
     ]
-    assert deployment.exits()["top"] == 5
-    assert deployment.exits()["other"] == 0
+    assert deployment.exits() == {"front": 0, "gate": 0, "ingress": 0, "top": 5}
 
 
 def test_a_port_that_is_in_use_is_named_and_up_fails(app: MakeApp) -> None:

@@ -253,7 +253,7 @@ def registered(base: Base, shim: Layer, tmp_path: Path) -> Iterator[str]:
 
 
 def wait_for(name: str, *, there: bool = True) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (name in connect().runtimes()) != there:
         assert time.monotonic() < deadline, "the engine did not read its configuration"
         time.sleep(0.05)
