@@ -1,18 +1,18 @@
 """
 Tests shared out among processes, as `make test` does: pytest -n 2.
 
-A file is one process's, with all that its fixtures make, and so are all files that use the engine: some change it. What a process
-leaves out, or why it refuses to run, xdist would not tell: here it is told.
+A file is one process's, with all that its fixtures make. What a process leaves out, or why it refuses to run, xdist would not
+tell: here it is told.
 """
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+RUNTIMES = ("e2e/test_same_everywhere.py", "test_strangers.py", "tool/test_runtime.py")
+"""They write the engine's file, where its runtimes stand: one after the other."""
 REFUSED = pytest.StashKey[tuple[str, int]]()
 """Why the tests cannot be run, and the exit code."""
 LEFT_OUT = pytest.StashKey[tuple[int, str]]()
@@ -31,18 +31,12 @@ def register(config: pytest.Config) -> None:
         config.pluginmanager.register(Controller(config))
 
 
-@cache
-def uses_engine(file: Path) -> bool:
-    """Whether it, or the conftest.py beside it, marks any test so."""
-    return any("mark.engine" in one.read_text() for one in (file, file.with_name("conftest.py")) if one.exists())
-
-
 class Files(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """In the order of their collection: those of the engine, which wait more than they compute, among the first."""
+    """In the order of their collection: those that take long are among the first, and small ones last."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "engine" if uses_engine(self.config.rootpath / file) else file
+        return RUNTIMES[0] if file.endswith(RUNTIMES) else file
 
 
 class Worker:
