@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 RUNTIMES = ("e2e/test_same_everywhere.py", "test_strangers.py", "tool/test_runtime.py")
 """They write the engine's file, where its runtimes stand: one after the other."""
@@ -31,7 +31,7 @@ def register(config: pytest.Config) -> None:
         config.pluginmanager.register(Controller(config))
 
 
-class Files(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+class Files(LoadScopeScheduling):  # type: ignore[misc]
     """In the order of their collection: those that take long are among the first, and small ones last."""
 
     def _split_scope(self, nodeid: str) -> str:
