@@ -6,9 +6,11 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from parigot_oci import process, resources
 from parigot_oci.base import place
@@ -118,9 +120,11 @@ def _compiler(ground: Ground) -> _Compiler | None:
         return None
     root = cache_folder() / "roots" / ground.wheels[wheel]
     if not root.is_dir():
-        half = root.with_name(f".{root.name}-{os.getpid()}")
-        place(unpacked(fetched({wheel: ground.wheels[wheel]}), "."), half)
-        half.rename(root)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root.parent, prefix=".unpacking-") as folder:
+            place(unpacked(fetched({wheel: ground.wheels[wheel]}), "."), Path(folder) / "root")
+            with suppress(OSError):  # another build was quicker
+                (Path(folder) / "root").rename(root)
     return _Compiler(wheel=wheel, path=str(root), target=target)
 
 
@@ -134,15 +138,17 @@ def _kept(app: App, guest: Guest, compiler: _Compiler) -> Path:
 
 def _compile(guest: Guest, out: Path, compiler: _Compiler, progress: Progress) -> None:
     progress(f"precompiling {guest.name}")
-    half = out.with_suffix(".half")
-    command = [sys.executable, "-m", "shim", "compile", str(guest.wasm), str(half), compiler.target]
     path = os.pathsep.join(each for each in (compiler.path, str(resources.folder("shim").parent)) if each)
-    try:
-        done = process.run(command, cwd=out.parent, env=os.environ | {"PYTHONPATH": path}, seconds=COMPILING)
-        said = (done.errors.strip() or f"the compiler ended with {done.code}") if done.code else ""
-    except process.OutOfTimeError as error:
-        said = str(error)
-    if said:
-        hint = "parigot-oci inspect says what the file is"
-        raise GuestError(Problem(what=f"{guest.name} cannot be precompiled: {said}", file=str(guest.wasm), hint=hint))
-    half.replace(out)
+    env = os.environ | {"PYTHONPATH": path}
+    with TemporaryDirectory(dir=out.parent, prefix=".compiling-") as folder:  # another build may do the same just now
+        half = Path(folder) / out.name
+        command = [sys.executable, "-m", "shim", "compile", str(guest.wasm), str(half), compiler.target]
+        try:
+            done = process.run(command, cwd=out.parent, env=env, seconds=COMPILING)
+            said = (done.errors.strip() or f"the compiler ended with {done.code}") if done.code else ""
+        except process.OutOfTimeError as error:
+            said = str(error)
+        if said:
+            what = f"{guest.name} cannot be precompiled: {said}"
+            raise GuestError(Problem(what=what, file=str(guest.wasm), hint="parigot-oci inspect says what the file is"))
+        half.replace(out)

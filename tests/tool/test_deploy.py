@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,20 @@ def test_two_clones_give_the_same_archives_and_the_same_compose_file(tmp_path: P
     assert set(digests(first / "images")) == {"shop-client.tar", "shop-stock.tar", "shop-store.tar"}
     assert digests(first / "images") == digests(second / "images")
     assert (first / "compose.yaml").read_bytes() == (second / "compose.yaml").read_bytes()
+
+
+def test_two_builds_that_compile_the_same_at_once_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    """Two copies with one cache, which knows nothing yet."""
+    copies = [write_app(tmp_path / name) for name in ("a", "b")]
+    (tmp_path / "cache").mkdir(mode=0o700)
+    for copy in copies:
+        (copy / ".parigot").mkdir()
+        (copy / ".parigot" / "cache").symlink_to(tmp_path / "cache")
+    with ThreadPoolExecutor() as pool:
+        for done in pool.map(lambda copy: tool(copy, "build", "--output", "images"), copies):
+            assert done.returncode == 0, done.stderr
+    assert digests(copies[0] / "images") == digests(copies[1] / "images")
+    assert list((tmp_path / "cache").rglob(".*")) == []  # nothing half done is left
 
 
 def test_building_without_an_engine_needs_an_output_folder_and_says_so(tmp_path: Path) -> None:
