@@ -55,7 +55,15 @@ def outside(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an environment that has the wheel alone, and copies of the examples' sources."""
     place = tmp_path_factory.mktemp("outside")
     run(sys.executable, "-m", "venv", place / "venv", cwd=place)
-    pip(place / "venv/bin/python", "install", "--quiet", "--prefer-binary", f"{wheel}[compilers]", cwd=place)
+    pip(
+        place / "venv/bin/python",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--prefer-binary",
+        f"{wheel}[compilers]",
+        cwd=place,
+    )
     made = shutil.ignore_patterns("build", ".parigot", "compose.yaml")
     for name in EXAMPLES:
         shutil.copytree(ROOT / "examples" / name, place / name, ignore=made)
