@@ -4,7 +4,7 @@ package parigot
 
 import "unsafe"
 
-// The kernel's functions, as schemas/abi.md describes them. Pointers given to them escape to the heap, which Go never moves.
+// The kernel's functions, as schemas/abi.md describes them; its entries are where //go:wasmexport stands. Pointers given to them escape to the heap, which Go never moves.
 
 //go:wasmimport parigot require
 func abiRequire(name unsafe.Pointer, length int32) int32
@@ -53,17 +53,3 @@ func abiSet(call int32, key unsafe.Pointer, keyLen int32, value unsafe.Pointer, 
 
 //go:wasmimport parigot enter
 func abiEnter(call int32) int32
-
-//go:wasmexport parigot_alloc
-func abiAlloc(length uint32) unsafe.Pointer { return allocate(length) }
-
-//go:wasmexport parigot_handle
-func abiHandle(call, service, method int32, request unsafe.Pointer, length uint32) {
-	handle(call, service, method, request, length)
-}
-
-//go:wasmexport parigot_resume
-func abiResume(call int32) { resume(call) }
-
-//go:wasmexport parigot_stop
-func abiStop() { stop() }

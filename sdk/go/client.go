@@ -10,8 +10,13 @@ import (
 type Client struct {
 	service string
 	handle  int32
-	methods map[string]int32
-	later   bool // it has been seen to answer later: a service built into the kernel never does
+	methods []method // those that were called
+	later   bool     // it has been seen to answer later: a service built into the kernel never does
+}
+
+type method struct {
+	name string
+	id   int32
 }
 
 // Locate gives a client for a service that was required, after the launch.
@@ -23,12 +28,53 @@ func Locate(service string) (*Client, error) {
 	if err := failure(handle, "locate "+service); err != nil {
 		return nil, err
 	}
-	return &Client{service: service, handle: handle, methods: map[string]int32{}}, nil
+	return &Client{service: service, handle: handle}, nil
 }
 
 // Call calls a method and waits for its reply, at most until the context's deadline. The error is an [*Error]. In a handler
 // of a [Service] that is Concurrent, other calls come in meanwhile.
 func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byte, error) {
+	if call, ok := usual(ctx); ok && call == current && !parks { // there is nothing to be said about it
+		if id := c.find(method); id >= 0 {
+			kernel.Lock()
+			result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(scratch[:]), int32(len(scratch)), 0)
+			if uint64(result) <= uint64(len(scratch)) { // OK, and it fits
+				reply := rooms.Cut(int(result))
+				copy(reply, scratch[:])
+				kernel.Unlock()
+				return reply, nil
+			}
+			reply, err := receive(result, nil)
+			kernel.Unlock() // not deferred, for the sake of the shortest way
+			return reply, err
+		}
+	}
+	return c.call(ctx, method, request)
+}
+
+// find gives the id of a method that has been resolved; -1 where it has not. A client calls few, by names that are constants of
+// the guest: to look where they lie takes less time than to compare them.
+func (c *Client) find(name string) int32 {
+	for i := range c.methods {
+		known := &c.methods[i]
+		if text(known.name) == text(name) && len(known.name) == len(name) {
+			return known.id
+		}
+	}
+	return c.compare(name)
+}
+
+func (c *Client) compare(name string) int32 {
+	for i := range c.methods {
+		if known := &c.methods[i]; known.name == name {
+			known.name = name // where it lies now
+			return known.id
+		}
+	}
+	return -1
+}
+
+func (c *Client) call(ctx context.Context, method string, request []byte) ([]byte, error) {
 	if parks {
 		pending, err := c.Start(ctx, method, request)
 		if err != nil {
@@ -42,14 +88,13 @@ func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byt
 	}
 	carried := carrierOf(ctx)
 	kernel.Lock()
+	defer kernel.Unlock()
 	id, err := c.prepare(ctx, method, carried.headers)
-	var reply []byte
-	if err == nil {
-		result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(scratch), int32(len(scratch)), timeout)
-		reply, err = receive(result, carried.reply)
+	if err != nil {
+		return nil, err
 	}
-	kernel.Unlock() // not deferred, here, for the sake of the shortest way
-	return reply, err
+	result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(scratch[:]), int32(len(scratch)), timeout)
+	return receive(result, carried.reply)
 }
 
 // Pending is a call that was started.
@@ -105,7 +150,7 @@ func (p *Pending) Wait(ctx context.Context) ([]byte, error) {
 	if err := enter(ctx); err != nil {
 		return nil, err
 	}
-	return receive(abiWait(p.id, bytes(scratch), int32(len(scratch)), timeout), p.reply)
+	return receive(abiWait(p.id, bytes(scratch[:]), int32(len(scratch)), timeout), p.reply)
 }
 
 // Sleep waits for a time, or until the context ends: then its error has the code DEADLINE_EXCEEDED or CANCELED.
@@ -146,14 +191,14 @@ func startTimer(ctx context.Context, d time.Duration) (*Pending, error) {
 }
 
 // prepare resolves a method once, and tells the kernel whose call comes next and with which headers.
-func (c *Client) prepare(ctx context.Context, method string, headers []header) (int32, error) {
-	id, known := c.methods[method]
-	if !known {
-		id = abiMethod(c.handle, text(method), int32(len(method)))
-		if err := failure(id, c.service+"/"+method); err != nil {
+func (c *Client) prepare(ctx context.Context, name string, headers []header) (int32, error) {
+	id := c.find(name)
+	if id < 0 {
+		id = abiMethod(c.handle, text(name), int32(len(name)))
+		if err := failure(id, c.service+"/"+name); err != nil {
 			return 0, err
 		}
-		c.methods[method] = id
+		c.methods = append(c.methods, method{name, id})
 	}
 	if err := enter(ctx); err != nil {
 		return 0, err
@@ -178,7 +223,7 @@ func (t *turn) Lock() {
 func (t *turn) Unlock() { *t = false }
 
 // scratch receives replies, under the lock: most are small, and a longer one is fetched.
-var scratch = make([]byte, 4096)
+var scratch [4096]byte
 
 // receive makes of a result of call or wait what was answered: a copy of the reply, or the error.
 func receive(result int64, reply *Reply) ([]byte, error) {
@@ -188,7 +233,7 @@ func receive(result int64, reply *Reply) ([]byte, error) {
 	status, length := uint32(result>>32), int32(result)
 	var body []byte
 	if status == 0 && int(length) <= len(scratch) {
-		body = append(make([]byte, 0, length), scratch[:length]...)
+		body = rooms.Clone(scratch[:length])
 	} else {
 		body = make([]byte, length)
 		if length > 0 {
@@ -219,7 +264,7 @@ func get(call int32, key string) (string, bool) {
 
 // find is get, for who holds the lock.
 func find(call int32, key string) (string, bool) {
-	length := abiGet(call, text(key), int32(len(key)), bytes(scratch), int32(len(scratch)))
+	length := abiGet(call, text(key), int32(len(key)), bytes(scratch[:]), int32(len(scratch)))
 	if length < 0 {
 		return "", false
 	}

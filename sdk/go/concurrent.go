@@ -54,7 +54,7 @@ func (p *Pending) expect() {
 
 // take takes the result, if there is one yet, and wakes who waits for it. For who holds the lock.
 func (p *Pending) take() bool {
-	result := abiWait(p.id, bytes(scratch), int32(len(scratch)), 0)
+	result := abiWait(p.id, bytes(scratch[:]), int32(len(scratch)), 0)
 	if result == -1 {
 		return false
 	}
@@ -91,6 +91,8 @@ func (p *Pending) park(ctx context.Context) ([]byte, error) {
 }
 
 // resume is the kernel's: an event has ended. What nobody waits for any more is looked at all the same: then it is forgotten.
+//
+//go:wasmexport parigot_resume
 func resume(event int32) {
 	before := current
 	current = unknown

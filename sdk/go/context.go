@@ -4,17 +4,38 @@ import (
 	"context"
 	"strconv"
 	"time"
+	"unsafe"
 )
 
-// callContext is a handler's context. Its deadline and its Done channel are asked for rarely, and cost a system call and a
-// timer: so they are made when first asked for.
+// callContext is a handler's context. Whoever got it may keep it, so each call has its own, but most only hand it on: what
+// costs a system call or a timer, its deadline and its Done channel, is made when first asked for.
 type callContext struct {
-	id       int32
-	ended    bool
-	asked    bool
+	id    int32
+	ended bool
+	asked *answers
+}
+
+// answers are what a context has been asked for.
+type answers struct {
 	deadline time.Time
 	timed    context.Context
 	cancel   context.CancelFunc
+}
+
+// contexts are allocated together: by itself each would cost several times as much.
+var (
+	contexts *[32]callContext
+	unused   int // of them
+)
+
+func newContext(id int32) *callContext {
+	if unused == 0 {
+		contexts, unused = new([32]callContext), len(contexts)
+	}
+	unused--
+	c := &contexts[unused]
+	c.id = id
+	return c
 }
 
 type callKey struct{}
@@ -26,42 +47,51 @@ func (c *callContext) Value(key any) any {
 	return nil
 }
 
+func (c *callContext) ask() *answers {
+	if c.asked == nil {
+		c.asked = &answers{}
+	}
+	return c.asked
+}
+
 // Deadline of a call that the kernel has closed is over: that is why it has.
 func (c *callContext) Deadline() (time.Time, bool) {
-	if !c.asked {
-		c.asked, c.deadline = true, time.Now().Add(leftOf(c.id))
+	asked := c.ask()
+	if asked.deadline.IsZero() {
+		asked.deadline = time.Now().Add(leftOf(c.id))
 	}
-	return c.deadline, true
+	return asked.deadline, true
 }
 
 func (c *callContext) Done() <-chan struct{} { return c.watch().Done() }
 
 func (c *callContext) Err() error {
-	if c.ended && c.timed == nil {
+	if c.ended && (c.asked == nil || c.asked.timed == nil) {
 		return context.Canceled
 	}
 	return c.watch().Err()
 }
 
 func (c *callContext) watch() context.Context {
-	if c.timed != nil {
-		return c.timed
+	asked := c.ask()
+	if asked.timed != nil {
+		return asked.timed
 	}
 	if c.ended {
-		c.timed, c.cancel = context.WithCancel(context.Background())
-		c.cancel()
+		asked.timed, asked.cancel = context.WithCancel(context.Background())
+		asked.cancel()
 	} else {
 		deadline, _ := c.Deadline()
-		c.timed, c.cancel = context.WithDeadline(context.Background(), deadline)
+		asked.timed, asked.cancel = context.WithDeadline(context.Background(), deadline)
 	}
-	return c.timed
+	return asked.timed
 }
 
 // end is for when the handler has returned: goroutines that it left behind find their context cancelled.
 func (c *callContext) end() {
 	c.ended = true
-	if c.cancel != nil {
-		c.cancel()
+	if c.asked != nil && c.asked.cancel != nil {
+		c.asked.cancel()
 	}
 }
 
@@ -104,6 +134,20 @@ func callOf(ctx context.Context) int32 {
 	return 0
 }
 
+// usual gives the call that a context is of, where it is nothing but a handler's or nobody's, as nearly all are.
+func usual(ctx context.Context) (call int32, ok bool) {
+	if c, is := ctx.(*callContext); is {
+		return c.id, !c.ended
+	}
+	return 0, kind(ctx) == kind(background)
+}
+
+var background = context.Background()
+
+// kind is the first word of an interface, which says its type: there is one background, and comparing all of two interfaces
+// takes a function of the runtime.
+func kind(ctx context.Context) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&ctx)) }
+
 // isPlain says that a context ends with its call, or never: the kernel holds its only deadline.
 func isPlain(ctx context.Context) bool {
 	for {
@@ -113,7 +157,7 @@ func isPlain(ctx context.Context) bool {
 		case *carrier:
 			ctx = c.Context
 		default:
-			return ctx == context.Background()
+			return ctx == background
 		}
 	}
 }

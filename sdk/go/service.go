@@ -6,10 +6,13 @@ import (
 	"os"
 	"slices"
 	"unsafe"
+
+	"parigot.dev/go/internal/room"
 )
 
 // Handler answers one method: the request and the reply are serialised protobuf messages. Package wire makes one of a
-// method that takes and gives messages. The request is the handler's to keep.
+// method that takes and gives messages. The request is the handler's to keep, and to write to; a small one lies in a larger
+// allocation, so that what is kept of it for long is better copied.
 type Handler func(ctx context.Context, request []byte) ([]byte, error)
 
 // Service is what a guest exports.
@@ -26,9 +29,10 @@ type Service struct {
 }
 
 var (
-	handlers = map[int32][]Handler{}       // by the kernel's number of the service, then by the number given to bind
-	room     []byte                        // a request on its way in
-	rooms    = map[unsafe.Pointer][]byte{} // others, were the kernel to ask for several at once
+	handlers []Handler                   // of all services, by the number given to bind
+	rooms    room.Pieces                 // for requests and replies
+	coming   unsafe.Pointer              // a request on its way in
+	more     = map[unsafe.Pointer]bool{} // others, were the kernel to ask for room for several at once
 )
 
 // Require declares which services this guest will call. It belongs before Launch or Serve.
@@ -86,65 +90,73 @@ func export(service Service) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for id, name := range names {
-		result := abiBind(number, text(name), int32(len(name)), int32(id))
+	for _, name := range names {
+		result := abiBind(number, text(name), int32(len(name)), int32(len(handlers)))
 		if err := failure(result, "bind "+service.Name+"/"+name); err != nil {
 			return err
 		}
-		handlers[number] = append(handlers[number], service.Methods[name])
+		handlers = append(handlers, service.Methods[name])
 	}
 	return nil
 }
 
 // allocate keeps the room that it gives: nothing else does, until the kernel hands it back with the call that it was asked for.
+//
+//go:wasmexport parigot_alloc
 func allocate(length uint32) unsafe.Pointer {
-	if room != nil {
-		rooms[bytes(room)] = room
+	if coming != nil {
+		more[coming] = true
 	}
-	room = make([]byte, length)
-	return bytes(room)
+	coming = bytes(rooms.Cut(int(length)))
+	return coming
 }
 
+// claim gives a request, whose room is the handler's from now on.
 func claim(request unsafe.Pointer, length uint32) []byte {
-	if length == 0 {
-		return nil
-	}
-	body := room
-	if bytes(body) == request {
-		room = nil
+	if request == coming {
+		coming = nil
 	} else {
-		body = rooms[request]
-		delete(rooms, request)
+		delete(more, request)
 	}
-	return body[:length]
+	return unsafe.Slice((*byte)(request), length)
 }
 
-func handle(id, service, method int32, request unsafe.Pointer, length uint32) {
-	handler, body := handlers[service][method], claim(request, length)
+// handle calls no function of ours where nothing is unusual: here that costs as much as what they would do.
+//
+//go:wasmexport parigot_handle
+func handle(id, _, method int32, request unsafe.Pointer, length uint32) {
+	handler, body := handlers[method], claim(request, length)
 	before := current
 	current = id
+	ctx := newContext(id)
 	if parks {
-		spawn(func() { run(id, handler, body) })
-	} else {
-		run(id, handler, body)
+		spawn(func() { run(ctx, handler, body) })
+		current = before
+		return
 	}
+	reply, err := handler(ctx, body)
+	if err == nil {
+		abiAnswer(id, 0, bytes(reply), int32(len(reply)))
+	} else {
+		refuse(id, err)
+	}
+	ctx.end()
 	current = before
 }
 
-func run(id int32, handler Handler, body []byte) {
-	ctx := &callContext{id: id}
-	reply, err := handler(ctx, body)
-	answer(id, reply, err)
+// run is the end of handle, for a goroutine.
+func run(ctx *callContext, handler Handler, body []byte) {
+	if reply, err := handler(ctx, body); err == nil {
+		abiAnswer(ctx.id, 0, bytes(reply), int32(len(reply)))
+	} else {
+		refuse(ctx.id, err)
+	}
 	ctx.end()
 }
 
-// answer cannot fail in a way that a handler could act on: the caller may have given up, or the reply may be too long, and
-// both are the caller's error already.
-func answer(id int32, reply []byte, err error) {
-	if err == nil {
-		abiAnswer(id, 0, bytes(reply), int32(len(reply)))
-		return
-	}
+// refuse answers with an error. Answering cannot fail in a way that a handler could act on: the caller may have given up, or the
+// reply may be too long, and both are the caller's error already.
+func refuse(id int32, err error) {
 	code, message := CodeOf(err), err.Error()
 	var failed *Error
 	if errors.As(err, &failed) && error(failed) == err {
@@ -169,6 +181,7 @@ var stops []func()
 // is called first.
 func OnStop(tidy func()) { stops = append(stops, tidy) }
 
+//go:wasmexport parigot_stop
 func stop() {
 	parks = false // nobody would be resumed
 	for _, tidy := range slices.Backward(stops) {
