@@ -9,6 +9,11 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"math"
+	"math/bits"
+	"slices"
+
+	"parigot.dev/go/internal/room"
 )
 
 const (
@@ -49,11 +54,18 @@ func AppendBool(b []byte, field int, value bool) []byte {
 
 // AppendIntegers adds a repeated field of integers or enums, packed.
 func AppendIntegers[I Integer](b []byte, field int, values []I) []byte {
-	var packed []byte
-	for _, value := range values {
-		packed = binary.AppendUvarint(packed, uint64(value))
+	if len(values) == 0 {
+		return b
 	}
-	return AppendBytes(b, field, packed)
+	size := 0
+	for _, value := range values {
+		size += sizeOf(uint64(value))
+	}
+	b = binary.AppendUvarint(appendTag(b, field, length), uint64(size))
+	for _, value := range values {
+		b = binary.AppendUvarint(b, uint64(value))
+	}
+	return b
 }
 
 // AppendString adds a string field.
@@ -76,14 +88,26 @@ func AppendBytes(b []byte, field int, value []byte) []byte {
 
 // AppendMessage adds a field that is a message, also an empty one. An absent message is one not appended.
 func AppendMessage(b []byte, field int, value Message) []byte {
-	inner := value.AppendWire(nil)
-	b = binary.AppendUvarint(appendTag(b, field, length), uint64(len(inner)))
-	return append(b, inner...)
+	b = append(appendTag(b, field, length), 0) // most messages are short: their length takes a byte
+	at := len(b)
+	b = value.AppendWire(b)
+	size := uint64(len(b) - at)
+	if more := sizeOf(size) - 1; more > 0 {
+		b = append(b, zeros[:more]...)
+		copy(b[at+more:], b[at:])
+	}
+	binary.PutUvarint(b[at-1:], size)
+	return b
 }
+
+var zeros [binary.MaxVarintLen64]byte
 
 func appendTag(b []byte, field, kind int) []byte {
 	return binary.AppendUvarint(b, uint64(field)<<3|uint64(kind))
 }
+
+// sizeOf gives how many bytes a varint takes.
+func sizeOf(value uint64) int { return (bits.Len64(value|1) + 6) / 7 }
 
 // Field is one field of a message on the wire. What Bytes holds lies in the message's own memory.
 type Field struct {
@@ -94,57 +118,73 @@ type Field struct {
 }
 
 // String gives the value of a string field.
-func (f Field) String() string { return string(f.Bytes) }
+func (f Field) String() string { return texts.String(f.Bytes) }
+
+var texts room.Pieces
 
 // ErrMalformed says that bytes are no protobuf message.
 var ErrMalformed = errors.New("malformed protobuf message")
 
 // Read gives each field of a message to a function, until one fails.
 func Read(message []byte, each func(Field) error) error {
-	for len(message) > 0 {
-		field, rest, err := next(message)
-		if err != nil {
-			return err
+	for at := 0; at < len(message); {
+		// Numbers and lengths of one byte are the usual ones, and quicker to read here than by a function.
+		tag := uint64(message[at])
+		at++
+		if tag >= 0x80 {
+			tag, at = uvarint(message, at-1)
+		}
+		if tag>>3 == 0 || tag>>3 > 1<<29-1 || at >= len(message) {
+			return ErrMalformed
+		}
+		field := Field{Number: int(tag >> 3)}
+		value := uint64(message[at])
+		next := at + 1
+		switch tag & 7 {
+		case varint, length:
+			if value >= 0x80 {
+				if value, next = uvarint(message, at); next == malformed {
+					return ErrMalformed
+				}
+			}
+			if tag&7 == varint {
+				field.Value = value
+				break
+			}
+			if value > uint64(len(message)-next) {
+				return ErrMalformed
+			}
+			at, next = next, next+int(value)
+			field.Bytes, field.packed = message[at:next:next], true
+		default:
+			next = field.fixed(message, at, tag&7)
+		}
+		if next > len(message) {
+			return ErrMalformed
 		}
 		if err := each(field); err != nil {
 			return err
 		}
-		message = rest
+		at = next
 	}
 	return nil
 }
 
-func next(b []byte) (Field, []byte, error) {
-	tag, b, err := uvarint(b)
-	if err != nil || tag>>3 == 0 || tag>>3 > 1<<29-1 {
-		return Field{}, nil, ErrMalformed
+// malformed is where the next field begins when there is no telling.
+const malformed = math.MaxInt
+
+// fixed reads a number of fixed size, and gives where it ends.
+func (f *Field) fixed(message []byte, at int, kind uint64) int {
+	b := message[at:]
+	switch {
+	case kind == fixed64 && len(b) >= 8:
+		f.Value = binary.LittleEndian.Uint64(b)
+		return at + 8
+	case kind == fixed32 && len(b) >= 4:
+		f.Value = uint64(binary.LittleEndian.Uint32(b))
+		return at + 4
 	}
-	field := Field{Number: int(tag >> 3)}
-	switch tag & 7 {
-	case varint:
-		field.Value, b, err = uvarint(b)
-		return field, b, err
-	case fixed64:
-		if len(b) < 8 {
-			return field, nil, ErrMalformed
-		}
-		field.Value = binary.LittleEndian.Uint64(b)
-		return field, b[8:], nil
-	case fixed32:
-		if len(b) < 4 {
-			return field, nil, ErrMalformed
-		}
-		field.Value = uint64(binary.LittleEndian.Uint32(b))
-		return field, b[4:], nil
-	case length:
-		size, rest, err := uvarint(b)
-		if err != nil || size > uint64(len(rest)) {
-			return field, nil, ErrMalformed
-		}
-		field.Bytes, field.packed = rest[:size:size], true
-		return field, rest[size:], nil
-	}
-	return field, nil, ErrMalformed
+	return malformed
 }
 
 // Integers adds the values of a repeated field of integers or enums, packed or not, to those read before.
@@ -152,20 +192,41 @@ func Integers[I Integer](before []I, field Field) ([]I, error) {
 	if !field.packed {
 		return append(before, I(field.Value)), nil
 	}
-	for b := field.Bytes; len(b) > 0; {
-		value, rest, err := uvarint(b)
-		if err != nil {
-			return nil, err
+	before = slices.Grow(before, count(field.Bytes))
+	for at := 0; at < len(field.Bytes); {
+		var value uint64
+		if value, at = uvarint(field.Bytes, at); at == malformed {
+			return nil, ErrMalformed
 		}
-		before, b = append(before, I(value)), rest
+		before = append(before, I(value))
 	}
 	return before, nil
 }
 
-func uvarint(b []byte) (uint64, []byte, error) {
-	value, size := binary.Uvarint(b)
-	if size <= 0 {
-		return 0, nil, ErrMalformed
+// count gives how many varints there are: each has one byte that ends it.
+func count(b []byte) int {
+	n := 0
+	for _, each := range b {
+		if each < 0x80 {
+			n++
+		}
 	}
-	return value, b[size:], nil
+	return n
+}
+
+// Strings adds the value of a repeated field of strings to those read before.
+func Strings(before []string, field Field) []string {
+	if before == nil {
+		before = make([]string, 0, 4) // two steps less on the way there
+	}
+	return append(before, field.String())
+}
+
+// uvarint reads a varint, and gives where it ends.
+func uvarint(b []byte, at int) (uint64, int) {
+	value, n := binary.Uvarint(b[at:])
+	if n <= 0 {
+		return 0, malformed
+	}
+	return value, at + n
 }
