@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"time"
+
+	"parigot.dev/go/internal/room"
 )
 
 // Client calls one service, wherever it runs.
@@ -39,7 +41,7 @@ func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byt
 			kernel.Lock()
 			result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(scratch[:]), int32(len(scratch)), 0)
 			if uint64(result) <= uint64(len(scratch)) { // OK, and it fits
-				reply := rooms.Cut(int(result))
+				reply := replies.Cut(int(result))
 				copy(reply, scratch[:])
 				kernel.Unlock()
 				return reply, nil
@@ -225,6 +227,8 @@ func (t *turn) Unlock() { *t = false }
 // scratch receives replies, under the lock: most are small, and a longer one is fetched.
 var scratch [4096]byte
 
+var replies room.Pieces
+
 // receive makes of a result of call or wait what was answered: a copy of the reply, or the error.
 func receive(result int64, reply *Reply) ([]byte, error) {
 	if result == -1 {
@@ -233,7 +237,7 @@ func receive(result int64, reply *Reply) ([]byte, error) {
 	status, length := uint32(result>>32), int32(result)
 	var body []byte
 	if status == 0 && int(length) <= len(scratch) {
-		body = rooms.Clone(scratch[:length])
+		body = replies.Clone(scratch[:length])
 	} else {
 		body = make([]byte, length)
 		if length > 0 {

@@ -3,6 +3,7 @@ package parigot
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"unsafe"
@@ -29,10 +30,12 @@ type Service struct {
 }
 
 var (
-	handlers []Handler                   // of all services, by the number given to bind
-	rooms    room.Pieces                 // for requests and replies
-	coming   unsafe.Pointer              // a request on its way in
-	more     = map[unsafe.Pointer]bool{} // others, were the kernel to ask for room for several at once
+	handlers []Handler // of all services, by the number given to bind
+
+	requests room.Pieces             // where rooms for small ones are cut off; it keeps the last
+	coming   uintptr                 // the last, on its way in; 0: none is
+	large    unsafe.Pointer          // one that is not small, on its way in
+	more     map[unsafe.Pointer]bool // what was asked for meanwhile, were the kernel to ask for room for several at once
 )
 
 // Require declares which services this guest will call. It belongs before Launch or Serve.
@@ -100,25 +103,45 @@ func export(service Service) error {
 	return nil
 }
 
-// allocate keeps the room that it gives: nothing else does, until the kernel hands it back with the call that it was asked for.
+// allocate keeps the room that it gives, until the kernel hands it back with the call that it was asked for. To store a pointer
+// for that would cost more than all the rest while Go collects garbage: so the usual room is kept by what it was cut off.
 //
 //go:wasmexport parigot_alloc
 func allocate(length uint32) unsafe.Pointer {
-	if coming != nil {
-		more[coming] = true
+	if length > room.Small || coming != 0 {
+		return allocateMore(length)
 	}
-	coming = bytes(rooms.Cut(int(length)))
-	return coming
+	place := bytes(requests.Cut(int(length)))
+	coming = uintptr(place)
+	return place
+}
+
+func allocateMore(length uint32) unsafe.Pointer {
+	place := bytes(make([]byte, length))
+	if large == nil {
+		large = place
+		return place
+	}
+	if more == nil {
+		more = map[unsafe.Pointer]bool{}
+	}
+	more[place] = true
+	return place
 }
 
 // claim gives a request, whose room is the handler's from now on.
 func claim(request unsafe.Pointer, length uint32) []byte {
-	if request == coming {
-		coming = nil
-	} else {
+	switch {
+	case length == 0:
+		return nil
+	case uintptr(request) == coming:
+		coming = 0
+	case request == large:
+		large = nil
+	default:
 		delete(more, request)
 	}
-	return unsafe.Slice((*byte)(request), length)
+	return (*[math.MaxInt32]byte)(request)[:length:length]
 }
 
 // handle calls no function of ours where nothing is unusual: here that costs as much as what they would do.

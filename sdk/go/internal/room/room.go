@@ -8,7 +8,8 @@ import "unsafe"
 
 const (
 	whole = 1024
-	piece = 128 // what is longer is allocated by itself
+	// Small is what is cut off at most: what is longer is allocated by itself.
+	Small = 128
 )
 
 // Pieces is where they are cut off. The zero value is ready.
@@ -29,7 +30,7 @@ func (p *Pieces) Cut(size int) []byte {
 
 // anew leaves what is left of the last sheet: the pieces of one guest are much alike, so it is little.
 func (p *Pieces) anew(size int) []byte {
-	if size > piece {
+	if size > Small {
 		return make([]byte, size)
 	}
 	p.sheet, p.left = new([whole]byte), whole-size
