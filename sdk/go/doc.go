@@ -60,4 +60,10 @@
 //
 // In a program, and in Ready, a call holds up everything, other goroutines too: to have several open start them with
 // [Client.Start], then wait for each.
+//
+// # Memory
+//
+// What a handler is given is its own: it may keep its request, and its context. So may a caller its reply. That takes some
+// memory a call, which is to be collected: nothing beside a call to another node, and most of the price of one within a process.
+// Where that counts a service says that its requests are Lent, and a caller uses [Client.AppendCall] with a buffer of its own.
 package parigot

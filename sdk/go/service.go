@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/bits"
 	"os"
 	"slices"
 	"unsafe"
@@ -27,10 +28,18 @@ type Service struct {
 	// calls come in. Otherwise there is one call at a time, and a handler that waits holds up the guest: simpler, and a call costs
 	// less. For all services of a guest, or for none.
 	Concurrent bool
+	// Lent: requests are the handlers' until they return, and their room is that of the next request then. So a handler copies what
+	// it keeps, of a message its bytes fields; strings are copies already. It may answer with its request, or a part of it. For
+	// all services of a guest, or for none, and not for Concurrent ones.
+	Lent bool
 }
 
 var (
 	handlers []Handler // of all services, by the number given to bind
+
+	lends  bool   // requests are lent
+	loan   []byte // the room for them
+	loaned bool   // there is a request in it
 
 	requests room.Pieces             // where rooms for small ones are cut off; it keeps the last
 	coming   uintptr                 // the last, on its way in; 0: none is
@@ -63,6 +72,9 @@ func Serve(services ...Service) {
 		if service.Concurrent != services[0].Concurrent {
 			abort(errors.New(service.Name + ": all services of a guest are Concurrent, or none is"))
 		}
+		if service.Lent != services[0].Lent || service.Lent && service.Concurrent {
+			abort(errors.New(service.Name + ": all services of a guest are Lent, or none is; a Concurrent one cannot be"))
+		}
 	}
 	if err := Launch(); err != nil {
 		abort(err)
@@ -73,6 +85,7 @@ func Serve(services ...Service) {
 		}
 	}
 	parks = len(services) > 0 && services[0].Concurrent
+	lends = len(services) > 0 && services[0].Lent
 	abiServe()
 	abort(errors.New("parigot: this is no guest: build it with GOOS=wasip1 GOARCH=wasm"))
 }
@@ -108,12 +121,35 @@ func export(service Service) error {
 //
 //go:wasmexport parigot_alloc
 func allocate(length uint32) unsafe.Pointer {
+	if int(length) <= len(loan) && !loaned {
+		loaned = true
+		return bytes(loan)
+	}
+	if lends {
+		return lend(length)
+	}
 	if length > room.Small || coming != 0 {
 		return allocateMore(length)
 	}
 	place := bytes(requests.Cut(int(length)))
 	coming = uintptr(place)
 	return place
+}
+
+const (
+	least   = 4 << 10 // of a loan
+	longest = 1 << 20
+)
+
+func lend(length uint32) unsafe.Pointer {
+	if loaned || length > longest {
+		return allocateMore(length)
+	}
+	if int(length) > len(loan) {
+		loan = make([]byte, max(least, 1<<bits.Len32(length-1)))
+	}
+	loaned = true
+	return bytes(loan)
 }
 
 func allocateMore(length uint32) unsafe.Pointer {
@@ -136,6 +172,7 @@ func claim(request unsafe.Pointer, length uint32) []byte {
 		return nil
 	case uintptr(request) == coming:
 		coming = 0
+	case request == bytes(loan):
 	case request == large:
 		large = nil
 	default:
@@ -165,6 +202,9 @@ func handle(id, _, method int32, request unsafe.Pointer, length uint32) {
 	}
 	ctx.end()
 	current = before
+	if request == bytes(loan) {
+		loaned = false
+	}
 }
 
 // run is the end of handle, for a goroutine.

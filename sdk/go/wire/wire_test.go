@@ -4,10 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 )
 
 type color int32
+
+// text is a message that is written as it is.
+type text string
+
+func (m text) AppendWire(b []byte) []byte { return append(b, m...) }
+
+func (m text) ReadWire([]byte) error { return nil }
+
+var long = strings.Repeat("a message's ", 20_000/12+1)[:20_000]
 
 // The first three are the examples of https://protobuf.dev/programming-guides/encoding/.
 func TestFieldsAreWrittenAsTheFormatHasThem(t *testing.T) {
@@ -23,6 +33,10 @@ func TestFieldsAreWrittenAsTheFormatHasThem(t *testing.T) {
 		{AppendBool(nil, 3, true), "\x18\x01"},
 		{AppendBytes(nil, 4, []byte{0, 255}), "\x22\x02\x00\xff"},
 		{AppendMessage(nil, 5, &Empty{}), "\x2a\x00"},
+		{AppendMessage([]byte("before"), 5, text("of one byte")), "before\x2a\x0bof one byte"},
+		{AppendMessage([]byte("before"), 5, text(long[:127])), "before\x2a\x7f" + long[:127]},
+		{AppendMessage([]byte("before"), 5, text(long[:128])), "before\x2a\x80\x01" + long[:128]},
+		{AppendMessage([]byte("before"), 16, text(long)), "before\x82\x01\xa0\x9c\x01" + long},
 	} {
 		if string(it.written) != it.want {
 			t.Errorf("%x is not %x", it.written, it.want)
@@ -82,6 +96,19 @@ func TestWhatIsNoMessageIsMalformed(t *testing.T) {
 	}
 	if _, err := Integers([]int32(nil), Field{Bytes: []byte{0x80}, packed: true}); !errors.Is(err, ErrMalformed) {
 		t.Error(err)
+	}
+}
+
+func TestRepeatedStringsAreAddedInTheirOrder(t *testing.T) {
+	var b []byte
+	var want, got []string
+	for i := range 9 {
+		want = append(want, strings.Repeat("x", i))
+		b = append(b, 6<<3|length, byte(i)) // as AppendString does, but for the empty one
+		b = append(b, want[i]...)
+	}
+	if err := Read(b, func(f Field) error { got = Strings(got, f); return nil }); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v %q", err, got)
 	}
 }
 

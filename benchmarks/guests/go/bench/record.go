@@ -39,7 +39,7 @@ func (m *Record) ReadWire(b []byte) error {
 		case 5:
 			m.InStock = f.Value != 0
 		case 6:
-			m.Tags = append(m.Tags, f.String())
+			m.Tags = wire.Strings(m.Tags, f)
 		}
 		return nil
 	})

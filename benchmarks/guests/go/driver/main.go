@@ -3,7 +3,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ const maxSize = 1 << 20
 var (
 	target  *parigot.Client
 	request = make([]byte, maxSize)
+	reply   = make([]byte, 0, maxSize)
 )
 
 func main() {
@@ -41,11 +41,15 @@ func main() {
 func obey(line string) error {
 	var method string
 	var size, per, batches int
-	one := readClock
+	batch := readClock
 	if n, _ := fmt.Sscanf(line, "calls %s %d %d %d", &method, &size, &per, &batches); n == 4 && size <= maxSize {
-		one = func() error { return call(method, request[:size]) }
-		if method == "Typed" {
-			one = typed
+		switch method {
+		case "Echo":
+			batch = func(per int) error { return echo(request[:size], per) }
+		case "Typed":
+			batch = typed
+		default:
+			return errors.New("unknown method: " + method)
 		}
 	} else if n, _ := fmt.Sscanf(line, "clock %d %d", &per, &batches); n != 2 {
 		return errors.New("unknown command: " + line)
@@ -53,10 +57,8 @@ func obey(line string) error {
 	out := bufio.NewWriter(os.Stdout)
 	before := time.Now()
 	for range batches {
-		for range per {
-			if err := one(); err != nil {
-				return err
-			}
+		if err := batch(per); err != nil {
+			return err
 		}
 		after := time.Now()
 		fmt.Fprint(out, after.Sub(before).Nanoseconds(), " ")
@@ -66,29 +68,39 @@ func obey(line string) error {
 	return out.Flush()
 }
 
-func call(method string, body []byte) error {
-	reply, err := target.Call(context.Background(), method, body)
-	if err == nil && method == "Echo" && (len(reply) != len(body) || len(body) > 0 && !bytes.Equal(reply[:1], body[:1])) {
-		err = errors.New("the reply is not the request")
-	}
-	return err
-}
-
-func typed() error {
-	asked := &bench.Record{Title: "The Köln Concert", Artist: "Keith Jarrett", Year: 1975, Cents: 2799, InStock: true,
-		Tags: []string{"jazz", "piano", "live", "double album"}}
-	got := &bench.Record{}
-	if err := wire.Call(context.Background(), target, "Typed", asked, got); err != nil {
-		return err
-	}
-	if got.Year != asked.Year+1 {
-		return fmt.Errorf("the reply says %d", got.Year)
+func echo(body []byte, per int) (err error) {
+	ctx := context.Background()
+	for range per {
+		if reply, err = target.AppendCall(ctx, reply[:0], "Echo", body); err != nil {
+			return err
+		}
+		if len(reply) != len(body) || len(body) > 0 && reply[0] != body[0] {
+			return errors.New("the reply is not the request")
+		}
 	}
 	return nil
 }
 
-func readClock() error {
-	time.Now()
+func typed(per int) error {
+	ctx := context.Background()
+	asked := &bench.Record{Title: "The Köln Concert", Artist: "Keith Jarrett", Year: 1975, Cents: 2799, InStock: true,
+		Tags: []string{"jazz", "piano", "live", "double album"}}
+	for range per {
+		got := &bench.Record{}
+		if err := wire.Call(ctx, target, "Typed", asked, got); err != nil {
+			return err
+		}
+		if got.Year != asked.Year+1 {
+			return fmt.Errorf("the reply says %d", got.Year)
+		}
+	}
+	return nil
+}
+
+func readClock(per int) error {
+	for range per {
+		time.Now()
+	}
 	return nil
 }
 
