@@ -117,7 +117,8 @@ type Field struct {
 	packed bool
 }
 
-// String gives the value of a string field.
+// String gives the value of a string field. A short one lies in a kilobyte with others, all of which is kept with it: who keeps
+// few of many for long does better to clone them.
 func (f Field) String() string { return texts.String(f.Bytes) }
 
 var texts room.Pieces

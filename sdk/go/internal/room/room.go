@@ -46,8 +46,8 @@ func (p *Pieces) Clone(b []byte) []byte {
 
 // String copies bytes into a string.
 func (p *Pieces) String(b []byte) string {
-	if len(b) == 0 {
-		return ""
+	if len(b) == 0 || len(b) > Small {
+		return string(b)
 	}
 	cut := p.Clone(b)
 	return unsafe.String(&cut[0], len(cut))
