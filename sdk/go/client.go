@@ -36,7 +36,7 @@ func Locate(service string) (*Client, error) {
 // Call calls a method and waits for its reply, at most until the context's deadline. The error is an [*Error]. In a handler
 // of a [Service] that is Concurrent, other calls come in meanwhile.
 func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byte, error) {
-	if call, ok := usual(ctx); ok && call == current && !parks { // there is nothing to be said about it
+	if call, ok := usual(ctx); ok && call == current && !parks && !kernel.held { // there is nothing to be said about it
 		if id := c.find(method); id >= 0 {
 			kernel.Lock()
 			result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(scratch[:]), int32(len(scratch)), 0)
@@ -58,7 +58,7 @@ func (c *Client) Call(ctx context.Context, method string, request []byte) ([]byt
 // the standard library do. With a buffer that is used again nothing is allocated; one with 4 KiB to spare is written to directly.
 // After an error the buffer is as it was.
 func (c *Client) AppendCall(ctx context.Context, reply []byte, method string, request []byte) ([]byte, error) {
-	if call, ok := usual(ctx); ok && call == current && !parks {
+	if call, ok := usual(ctx); ok && call == current && !parks && !kernel.held {
 		if id := c.find(method); id >= 0 {
 			into := reply[len(reply):cap(reply)]
 			directly := len(into) >= len(scratch)
@@ -68,11 +68,13 @@ func (c *Client) AppendCall(ctx context.Context, reply []byte, method string, re
 			kernel.Lock()
 			result := abiCall(c.handle, id, bytes(request), int32(len(request)), bytes(into), int32(len(into)), 0)
 			if uint64(result) <= uint64(len(into)) {
-				kernel.Unlock()
 				if directly {
-					return reply[:len(reply)+int(result)], nil
+					reply = reply[:len(reply)+int(result)]
+				} else {
+					reply = append(reply, scratch[:result]...)
 				}
-				return append(reply, scratch[:result]...), nil
+				kernel.Unlock()
+				return reply, nil
 			}
 			body, err := receive(result, nil)
 			kernel.Unlock()
@@ -242,16 +244,16 @@ func (c *Client) prepare(ctx context.Context, name string, headers []header) (in
 // allocates, a lock is no more than this, and costs a tenth of a sync.Mutex.
 var kernel turn
 
-type turn bool
+type turn struct{ held bool }
 
 func (t *turn) Lock() {
-	for *t {
+	for t.held {
 		runtime.Gosched()
 	}
-	*t = true
+	t.held = true
 }
 
-func (t *turn) Unlock() { *t = false }
+func (t *turn) Unlock() { t.held = false }
 
 // scratch receives replies, under the lock: most are small, and a longer one is fetched.
 var scratch [4096]byte

@@ -13,7 +13,7 @@ import (
 func main() {
 	parigot.Serve(parigot.Service{
 		Name: os.Getenv("NAME"),
-		Lent: true,
+		Lent: true, // as requests are in C
 		Methods: map[string]parigot.Handler{
 			"Echo":  func(_ context.Context, request []byte) ([]byte, error) { return request, nil },
 			"Typed": wire.Handler(typed),
