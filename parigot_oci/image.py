@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Literal
 from parigot_oci.base import Base
 from parigot_oci.bytecode import compiled
 from parigot_oci.layers import NOBODY, Entry, Layer, cached, mtime, pack, sha256
-from parigot_oci.wheels import Pins, fetched, unpacked
+from parigot_oci.wheels import MACHINES, Pins, fetched, unpacked
 
 Container = Literal["portable", "wasm"]
 

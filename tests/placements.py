@@ -28,13 +28,13 @@ def run(folder: Path, services: Sequence[Guest], program: Guest, placement: str,
     if placement == "together":
         done = guests.run(node(folder, [*services, program], **settings))
         return _ended(done, [])
-    with _apart(folder, services, settings) as (logs, routes):
+    with apart(folder, services, settings) as (logs, routes):
         done = guests.run(node(folder, [program], name="program", **routes, **settings))
         return _ended(done, logs)
 
 
 @contextlib.contextmanager
-def _apart(
+def apart(
     folder: Path, services: Sequence[Guest], settings: dict[str, Any]
 ) -> Iterator[tuple[list[Path], dict[str, Any]]]:
     """The services, on a node each; gives their logs and how to reach them all."""

@@ -7,12 +7,13 @@ import random
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import guests
 from tests.guests import Guest, node
-from tests.placements import PLACEMENTS, _apart
+from tests.placements import PLACEMENTS, apart
 
 pytestmark = [pytest.mark.calls, pytest.mark.native]
 
@@ -66,16 +67,14 @@ def told(output: bytes) -> list[tuple[int, bytes]]:
 def test_calls_of_all_kinds_have_their_answers(tmp_path: Path, placement: str, how: str) -> None:
     asked = requests(len(how), 400)
     services = [service(number) for number in reversed(range(DEPTH))]
-    driver = Guest(
-        name="driver", wasm=guests.c("mix_driver"), kind="program", args=(how,), requires=("test.v1.Mix0",)
-    )
+    driver = Guest(name="driver", wasm=guests.c("mix_driver"), kind="program", args=(how,), requires=("test.v1.Mix0",))
     stdin = b"".join(struct.pack("<I", len(each)) + each for each in asked)
-    settings = {"stdin": True, "cache": str(guests.CACHE), "call_ms": 30_000}
+    settings: dict[str, Any] = {"stdin": True, "cache": str(guests.CACHE), "call_ms": 30_000}
     if placement == "together":
         done = guests.run(node(tmp_path, [*services, driver], **settings), stdin=stdin)
         log = done.stderr.decode()
     else:
-        with _apart(tmp_path, services, settings) as (logs, routes):
+        with apart(tmp_path, services, settings) as (logs, routes):
             done = guests.run(node(tmp_path, [driver], name="program", **routes, **settings), stdin=stdin)
             log = done.stderr.decode() + "".join(path.read_text() for path in logs)
     assert done.returncode == 0, log[-3000:]
