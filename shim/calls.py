@@ -95,6 +95,8 @@ class Call:
     children: int = 0
     tries: int = 0
     """How often it was tried again on its way to another node."""
+    turn: int = 0
+    """Its place among all that waits for its guest."""
     timer: Timer | None = None
     ticket: Ticket | None = None
     """Of a call that two threads know: the guest that begins to execute it takes it, or the caller that gives it up."""

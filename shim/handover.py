@@ -85,9 +85,14 @@ class Handover:
         )
         member.body.reach(handle, way)
 
-    def enter(self, member: Member) -> None:
-        """Enters the guest with what waits for it in the line."""
-        self._line.enter(member.body.on_line)
+    def enter(self, member: Member) -> bool:
+        """
+        Enters the guest with what has waited for it in the line for longer than what waits here, events before calls.
+        Returns whether that may not be the same any more.
+        """
+        event = member.events[member.ended[0]].turn if member.ended else 0
+        call = member.waiting[0].turn if member.waiting else 0
+        return self._line.enter(member.body.on_line, event, call)
 
     # --- hooks ---------------------------------------------------------------------------------------------------------
 
@@ -110,7 +115,7 @@ class Handover:
         for call in waiting:
             self._kernel.target(call.service).submit(call)
         for each in touched.values():
-            each.gate()
+            each.in_turn()
             if each.ended:
                 self._kernel.wake(each)
             if len(each.events) >= EVENTS // 2:
@@ -158,6 +163,7 @@ class Handover:
         self._kernel.underway(call, report=route.report)
         self._on(taken.fd, call)
         if taken.waits:
+            call.turn = taken.turn
             self._waiting.append(call)
         else:
             member.opened(taken.number, call)
@@ -191,7 +197,8 @@ class Handover:
         if taken.current:
             member.resumed = taken.number
         elif event.ended:
-            member.ended.append(taken.number)
+            event.turn = taken.turn
+            member.ring(event)
         return event.call
 
     def _dispatched(self, member: Member, taken: Taken, work: Call | None) -> Call:
@@ -207,6 +214,7 @@ class Handover:
         if taken.fd >= 0:
             self._on(taken.fd, call)
         elif taken.waits:
+            call.turn = taken.turn
             self._waiting.append(call)
         return call
 

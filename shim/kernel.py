@@ -64,7 +64,7 @@ class Kernel:
         self.wake: Callable[[Member], None] = lambda member: None
         self.crash: Callable[[Member, Crash], None] = lambda member, crash: None
         self.take_over: Callable[[Member, int], None] = lambda member, what: None
-        self.enter_before: Callable[[Member], None] = lambda member: None
+        self.enter_before: Callable[[Member], bool] = lambda member: False
         self.reach: Callable[[Member, int], None] = lambda member, handle: None
         self.routed: Callable[[str, Member, str, bool], None] = lambda path, member, method, inside: None
         """The hooks above: of the runner, and of what hands over between the kernel and the line."""
@@ -394,7 +394,7 @@ class Kernel:
     def ring(self, member: Member, event: Event) -> None:
         """An event has ended: its guest is to be resumed, unless that instance is gone or has waited for it."""
         if member.events.get(event.number) is event:
-            member.ring(event.number)
+            member.ring(event)
             self.wake(member)
 
     def _event(self, member: Member, call: Call | None = None) -> Event:

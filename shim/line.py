@@ -36,7 +36,7 @@ class Taken(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("kind", "guest", "current", "number", "fd", "handle", "method", "route")),
         *(
             (name, ctypes.c_int32)
-            for name in ("child", "ended", "work", "children", "callee", "open", "entered", "waits")
+            for name in ("child", "ended", "work", "children", "callee", "open", "entered", "waits", "turn")
         ),
         *((name, ctypes.c_int64) for name in ("when", "deadline")),
         *((name, Text) for name in ("id", "caller", "request", "reply")),
@@ -57,6 +57,7 @@ class Taken(ctypes.Structure):
     open: int
     entered: int
     waits: int
+    turn: int
     when: int
     deadline: int
     id: Text
@@ -126,7 +127,7 @@ class Line:
         self.carriers: dict[int, Carrier] = {}
         self.fault: BaseException | None = None
         self._poll = native.bound("line_poll", _INT, POINTER, _LONG)
-        self._enter = native.bound("guest_enter", _INT, POINTER)
+        self._enter = native.bound("guest_enter", _INT, POINTER, _INT, _INT)
         self._ready = ctypes.cast(native.bound("line_ready", POINTER, POINTER)(self.at), ctypes.POINTER(_Ready))
         self._data = native.bound("line_data", POINTER, POINTER, POINTER)
         self._length = ctypes.c_uint32()
@@ -178,10 +179,14 @@ class Line:
         ready = self._ready
         return [(ready[index].fd, ready[index].events) for index in range(count)]
 
-    def enter(self, guest: int) -> None:
-        """Enters the guest with what waits for it in the line. Raises as `poll`."""
-        self._enter(guest)
+    def enter(self, guest: int, event: int, call: int) -> bool:
+        """
+        Enters the guest with what waits for it in the line. `event` and `call` are the turns of the first that wait elsewhere, or
+        0: what comes after them waits on. Returns whether these may not be the same any more. Raises as `poll`.
+        """
+        changed = bool(self._enter(guest, event, call))
         self._raise()
+        return changed
 
     def _raise(self) -> None:
         if self.fault is not None:

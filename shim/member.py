@@ -17,7 +17,7 @@ GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
 
 
-SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE, SETTLED, KNOWN, HELD = range(13)
+SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE, SETTLED, KNOWN, HELD, TURN = range(14)
 """
 Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py),
 and with the line (shim/native/line.h).
@@ -28,12 +28,13 @@ EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its
 below. REPLY, FITTED: where the reply to its last call was put by an edge, and its length plus 1; 0 where it was not by one.
 MADE: calls that edges have made for its present work since the kernel made one, for these have their numbers, too. SETTLED:
 the call that an edge, or the line, has entered the guest with is the kernel's, which is to be told when the entry is over.
-KNOWN: the line knows whose work its calls are. HELD: what the line has of the guest: bits below.
+KNOWN: the line knows whose work its calls are. HELD: what the line has of the guest: bits below. TURN: the number given last
+to something that waits for the guest, here or in the line.
 """
 FIELDS = 16
 """Room for these, and some more."""
-ENTERED, CLOSED = 1, 2
-"""Bits of SHUT: it is entered now; it is down, or other work comes first."""
+ENTERED, CLOSED, DOWN = 1, 2, 4
+"""Bits of SHUT: it is entered now; other work comes first; it does not serve."""
 ELSEWHERE, HEADED, PRESSING = 1, 2, 4
 """Bits of ODD: it has said `enter`; it has set headers for its next call; the kernel has not had its turn for a while."""
 
@@ -174,6 +175,8 @@ class Event:
         self.call = call
         self.timer: Timer | None = None
         self.rung = False
+        self.turn = 0
+        """Its place among all that waits for the guest, once it has ended."""
 
     @property
     def ended(self) -> bool:
@@ -211,7 +214,7 @@ class Member:
         for event in self.events.values():
             if event.timer is not None:
                 event.timer.cancel()
-        self.control[:] = array("i", [CLOSED] + [0] * (FIELDS - 1))
+        self.control[:] = array("i", [DOWN] + [0] * (FIELDS - 1))
         self.edges: list[Edge] = []
         """Those that lead to this instance."""
         self.direct: Call | None = None
@@ -252,8 +255,10 @@ class Member:
 
     def gate(self) -> None:
         """Edges may enter a guest that serves and that nothing waits for, else calls would overtake what came before."""
-        closed = self._state is not State.SERVING or self.waiting or self.ended
-        self.control[SHUT] = self.control[SHUT] & ~CLOSED | (CLOSED if closed else 0)
+        shut = CLOSED if self.waiting or self.ended else 0
+        if self._state is not State.SERVING:
+            shut |= DOWN
+        self.control[SHUT] = self.control[SHUT] & ENTERED | shut
 
     def number(self) -> int:
         """The next number for a call or an event, unique in this instance."""
@@ -275,14 +280,29 @@ class Member:
         call.then(close)
 
     def queue(self, call: Call) -> None:
-        """A call that it will be entered with in its turn."""
+        """A call that it will be entered with in its turn; it may have got that in the line."""
+        call.turn = call.turn or self.next_turn()
         self.waiting.append(call)
         self.gate()
 
-    def ring(self, number: int) -> None:
-        """An event that it will be resumed with in its turn."""
-        self.ended.append(number)
+    def ring(self, event: Event) -> None:
+        """An event that it will be resumed with in its turn; it may have got that in the line."""
+        event.turn = event.turn or self.next_turn()
+        self.ended.append(event.number)
         self.gate()
+
+    def next_turn(self) -> int:
+        self.control[TURN] = turn = self.control[TURN] % 0x7FFFFFFF + 1
+        return turn
+
+    def in_turn(self) -> None:
+        """What has come from the line has waited for longer than some that was here before."""
+        self.ended = deque(sorted(self.ended, key=lambda number: self._since(self.events[number].turn)))
+        self.waiting = deque(sorted(self.waiting, key=lambda call: self._since(call.turn)))
+
+    def _since(self, turn: int) -> int:
+        """The turns after it, below 0: they count around."""
+        return -((self.control[TURN] - turn) % 0x7FFFFFFF)
 
     def take(self, scope: Call | None) -> int | Call | None:
         """

@@ -74,6 +74,8 @@ class Runner:
 
     def _leave(self, member: Member) -> None:
         """It will not be entered with the calls that wait for it."""
+        if member.control[HELD]:
+            self._kernel.take_over(member, ALL)
         while member.waiting:
             self._unavailable(member.waiting.popleft(), member)
 
@@ -106,8 +108,8 @@ class Runner:
             self._restart(member, scope)
             return True
         if member.state is State.SERVING:
-            if member.control[HELD] & RUNG:  # that has come before
-                self._before(member, scope)
+            if member.control[HELD] & RUNG and self._before(member, scope):
+                return True
             work = member.take(scope)
             if isinstance(work, int):
                 self._resume(member, work)
@@ -116,12 +118,12 @@ class Runner:
             return work is not None
         return False
 
-    def _before(self, member: Member, scope: Call | None) -> None:
-        """What waits for the guest in the line goes first; where somebody waits for a call, in its turn."""
+    def _before(self, member: Member, scope: Call | None) -> bool:
+        """What has waited for the guest in the line for longer. True: so much has happened that one has to look again."""
         if scope is None:
-            self._kernel.enter_before(member)
-        else:
-            self._kernel.take_over(member, ENDED)
+            return self._kernel.enter_before(member)
+        self._kernel.take_over(member, ENDED)
+        return False
 
     def _handle(self, member: Member, call: Call) -> None:
         number = member.number()

@@ -127,7 +127,7 @@ EXPORTED void *line_dispatch(void *env, void *caller, cell_t *cells, size_t coun
 
 /* ---- Timers: a heap, the earliest first, those due together in the order they were set ---------------------------------------- */
 
-static bool is_before(const alarm_t *one, const alarm_t *other) {
+static bool rings_before(const alarm_t *one, const alarm_t *other) {
 	return one->when < other->when || (one->when == other->when && one->order < other->order);
 }
 
@@ -145,7 +145,7 @@ static bool timer_reserve(line_t *line) {
 
 static void timer_add(line_t *line, alarm_t timer) {
 	uint32_t at = line->alarm_count++;
-	for (; at > 0 && is_before(&timer, &line->alarms[(at - 1) / 2]); at = (at - 1) / 2)
+	for (; at > 0 && rings_before(&timer, &line->alarms[(at - 1) / 2]); at = (at - 1) / 2)
 		line->alarms[at] = line->alarms[(at - 1) / 2];
 	line->alarms[at] = timer;
 }
@@ -154,9 +154,9 @@ static alarm_t timer_take(line_t *line) {
 	alarm_t first = line->alarms[0], last = line->alarms[--line->alarm_count];
 	uint32_t at = 0;
 	for (uint32_t child; (child = 2 * at + 1) < line->alarm_count; at = child) {
-		if (child + 1 < line->alarm_count && is_before(&line->alarms[child + 1], &line->alarms[child]))
+		if (child + 1 < line->alarm_count && rings_before(&line->alarms[child + 1], &line->alarms[child]))
 			child++;
-		if (!is_before(&line->alarms[child], &last))
+		if (!rings_before(&line->alarms[child], &last))
 			break;
 		line->alarms[at] = line->alarms[child];
 	}
@@ -232,6 +232,7 @@ outcome_t ring_timers(line_t *line, int64_t now) {
 
 void event_ended(guest_t *guest, event_t *event) {
 	event->ended = true;
+	event->turn = next_turn(guest);
 	event->next = NULL;
 	if (guest->last != NULL)
 		guest->last->next = event;
@@ -387,18 +388,17 @@ outcome_t enter_all(line_t *line) {
 }
 
 /*
- * Python is about to enter the guest: what has waited for longer comes first, so many at most as wait now. Returns 1 where
- * something in Python has failed.
+ * Python is about to enter the guest: what has waited for longer than its first event and its first call, by their turns or 0,
+ * comes first, events before calls. Returns 0, or 1 where something in Python's kernel has changed or failed meanwhile.
  */
-EXPORTED int guest_enter(guest_t *guest) {
+EXPORTED int guest_enter(guest_t *guest, int32_t event, int32_t call) {
 	outcome_t outcome = DONE;
-	int32_t left = 0;
-	for (const event_t *event = guest->first; event != NULL; event = event->next)
-		left++;
-	for (const work_t *call = guest->next_call; call != NULL; call = call->next)
-		left++;
-	for (; left > 0 && outcome != FAILED && guest->base != NULL && !(guest->control[SHUT] & ENTERED); left--)
-		if (!enter_next(guest, &outcome))
+	while (outcome == DONE && guest->base != NULL && !(guest->control[SHUT] & ENTERED)) {
+		bool resumes = guest->first != NULL && guest->resume != NULL;
+		bool first = resumes ? is_before(guest->first->turn, event)
+		                     : event == 0 && guest->next_call != NULL && is_before(guest->next_call->turn, call);
+		if (!first || !enter_next(guest, &outcome))
 			break;
-	return outcome == FAILED;
+	}
+	return outcome != DONE;
 }

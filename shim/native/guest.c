@@ -34,6 +34,16 @@ int32_t next_number(guest_t *guest) {
 	return ++guest->control[NUMBER];
 }
 
+int32_t next_turn(guest_t *guest) {
+	int32_t *turn = &guest->control[TURN];
+	return *turn = *turn % INT32_MAX + 1;
+}
+
+bool is_before(int32_t turn, int32_t other) { /* they count around */
+	int32_t apart = (int32_t)(((int64_t)other - turn + INT32_MAX) % INT32_MAX);
+	return other == 0 || (apart > 0 && apart < INT32_MAX / 2);
+}
+
 int32_t next_child(guest_t *guest) {
 	int32_t *made = &guest->control[MADE];
 	if (guest->work->number != 0)

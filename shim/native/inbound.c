@@ -115,7 +115,7 @@ outcome_t serve(line_t *line, int fd) {
 
 enum { CALLS_MAX = 4096, WAITING_MAX = 64 << 20 }; /* calls, and bytes, that wait in one line */
 
-bool may_wait(const guest_t *guest) { return guest->base != NULL && guest->line->queued < CALLS_MAX; }
+bool may_wait(const guest_t *guest) { return guest->base != NULL && !(guest->control[SHUT] & DOWN) && guest->line->queued < CALLS_MAX; }
 
 bool queue_call(guest_t *guest, work_t *call, const void *body, uint32_t len) {
 	line_t *line = guest->line;
@@ -124,6 +124,7 @@ bool queue_call(guest_t *guest, work_t *call, const void *body, uint32_t len) {
 	if (len > 0)
 		memcpy(call->body, body, len);
 	call->body_len = len;
+	call->turn = next_turn(guest);
 	if (guest->last_call != NULL)
 		guest->last_call->next = call;
 	else

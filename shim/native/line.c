@@ -378,6 +378,7 @@ static taken_t *take_open(guest_t *guest, work_t *work) {
 	settles(guest, work);
 	taken_t *taken = take_work(guest, work, OPEN);
 	taken->waits = waits;
+	taken->turn = work->turn;
 	taken->request = (text_t){work->body, waits ? work->body_len : 0};
 	taken->current = take_present(guest, work);
 	return taken;
@@ -403,6 +404,7 @@ static taken_t *take_event(guest_t *guest, event_t *event) {
 	taken->child = event->child;
 	taken->ended = event->ended;
 	taken->when = event->when;
+	taken->turn = event->turn;
 	taken->request = (text_t){event->request, event->request_len};
 	taken->reply = (text_t){event->reply, event->reply_len};
 	if (guest->resumed == event) {
@@ -416,6 +418,7 @@ static taken_t *take_event(guest_t *guest, event_t *event) {
 		taken->open = call->number;
 		taken->children = call->children;
 		call->event = NULL;
+		taken->turn = call->turn;
 		if (taken->waits)
 			taken->request = (text_t){call->body, call->body_len};
 		drop_call(callee, call);

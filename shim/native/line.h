@@ -17,8 +17,8 @@
 #include "text.h"
 
 /* Fields of a member's control, and bits of these: shim/member.py. */
-enum { SHUT, NUMBER, ODD = 6, REPLY, FITTED, MADE, SETTLED, KNOWN, HELD };
-enum { ENTERED = 1 };  /* of SHUT */
+enum { SHUT, NUMBER, ODD = 6, REPLY, FITTED, MADE, SETTLED, KNOWN, HELD, TURN };
+enum { ENTERED = 1, DOWN = 4 };  /* of SHUT */
 enum { PRESSING = 4 }; /* of ODD */
 enum { HOLDS = 1, RUNG = 2, RUNS = 4 }; /* of HELD: calls or events; some of these to be resumed; it is entered by the line */
 
@@ -56,7 +56,8 @@ typedef struct work {
 	int32_t children;
 	bool pythons; /* Python's kernel knows it */
 	int64_t deadline;
-	struct work *next; /* of those that wait for the guest */
+	struct work *next; /* of those that wait for the guest: */
+	int32_t turn;      /* its place among all of them */
 	uint32_t body_len;
 	char *body;      /* the request, while it waits */
 	uint32_t prefix; /* bytes of what its calls' ids begin with: its own id, and a sign */
@@ -100,6 +101,7 @@ typedef struct event {
 	int64_t when;
 	uint32_t request_len, reply_len;
 	char *request, *reply;
+	int32_t turn; /* once it has ended: its place among all that waits for the guest */
 	struct event *next;
 } event_t;
 
@@ -154,7 +156,7 @@ typedef struct {
 	int32_t number, fd, handle, method, route, child, ended;
 	int32_t work, children; /* whose work it is: for an open call and for WORK, itself */
 	int32_t callee, open, entered; /* of a call to a guest of this line, or -1: its number there; `entered`: for it */
-	int32_t waits;                 /* the guest has not been entered with the call: `request` */
+	int32_t waits, turn;           /* the guest has not been entered with the call: `request` */
 	int64_t when, deadline;
 	text_t id, caller, request, reply;
 } taken_t;
@@ -230,6 +232,10 @@ bool is_enterable(const guest_t *guest);
 int32_t next_number(guest_t *guest);
 /* The number of the next call that is made for the guest's work. */
 int32_t next_child(guest_t *guest);
+/* The place of something that begins to wait for the guest. */
+int32_t next_turn(guest_t *guest);
+/* Whether it has waited for longer than what has that turn; 0: nothing has. */
+bool is_before(int32_t turn, int32_t other);
 /* Says in the guest's control whether the line has anything of it. */
 void note_held(guest_t *guest);
 /* An entry, to be over at `limit`; false: it was cut off, and `error` may say why. */
