@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "line.h"
 
@@ -284,14 +283,10 @@ static void await_event(line_t *line, guest_t *guest, event_t *event) {
 	struct epoll_event events[BATCH];
 	while (!event->ended) {
 		int64_t next = next_timer(line), until = line->cells.due < next ? line->cells.due : next;
-		int64_t left = (until < guest->work->deadline ? until : guest->work->deadline) - monotonic();
-		if (left <= 0)
+		until = until < guest->work->deadline ? until : guest->work->deadline;
+		if (until <= monotonic())
 			return;
-		__atomic_store_n(&line->cells.waits, 1, __ATOMIC_SEQ_CST);
-		int count = 0;
-		if (!__atomic_load_n(&line->cells.posted, __ATOMIC_SEQ_CST))
-			count = epoll_wait(line->epoll, events, BATCH, left > HOUR ? (int)(HOUR / MS) : (int)((left + MS - 1) / MS));
-		__atomic_store_n(&line->cells.waits, 0, __ATOMIC_SEQ_CST);
+		int count = wait_until(line, events, until);
 		bool others = count <= 0;
 		for (int i = 0; i < count; i++) {
 			connection_t *connection = connection_of(line, events[i].data.fd);

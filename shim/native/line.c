@@ -1,8 +1,13 @@
 #include "line.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EPOLL_PWAIT2 = 441 }; /* the system call, which has the same number on all machines */
 
 /* ---- What the line knows ---------------------------------------------------------------------------------------------------- */
 
@@ -519,14 +524,28 @@ static outcome_t turn(line_t *line, const struct epoll_event *events, int count,
 	return outcome;
 }
 
-/* Waits at most until then for sockets. Returns how many have something to say. */
-static int wait_for(line_t *line, struct epoll_event *events, int64_t until) {
+/* To the nanosecond, where the system can do that (epoll_wait(2), since Linux 5.11), else to the millisecond. */
+static int wait_exactly(int epoll, struct epoll_event *events, int64_t left) {
+	static bool unknown;
+	if (!unknown) {
+		struct timespec span = {left / (1000 * MS), left % (1000 * MS)};
+		long count = syscall(EPOLL_PWAIT2, epoll, events, BATCH, &span, NULL, 0);
+		if (count >= 0 || errno != ENOSYS)
+			return (int)count;
+		unknown = true;
+	}
+	return epoll_wait(epoll, events, BATCH, (int)((left + MS - 1) / MS));
+}
+
+int wait_until(line_t *line, struct epoll_event *events, int64_t until) {
 	int64_t left = until == 0 ? 0 : until - monotonic();
-	int wait = left <= 0 ? 0 : left > HOUR ? (int)(HOUR / MS) : (int)((left + MS - 1) / MS);
-	__atomic_store_n(&line->cells.waits, wait != 0, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&line->cells.posted, __ATOMIC_SEQ_CST))
-		wait = 0;
-	int count = epoll_wait(line->epoll, events, BATCH, wait);
+	left = left < 0 ? 0 : left > HOUR ? HOUR : left;
+	if (left > 0) {
+		__atomic_store_n(&line->cells.waits, 1, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&line->cells.posted, __ATOMIC_SEQ_CST))
+			left = 0;
+	}
+	int count = left == 0 ? epoll_wait(line->epoll, events, BATCH, 0) : wait_exactly(line->epoll, events, left);
 	__atomic_store_n(&line->cells.waits, 0, __ATOMIC_SEQ_CST);
 	return count;
 }
@@ -543,7 +562,7 @@ EXPORTED int line_poll(line_t *line, int64_t timeout) {
 		outcome_t outcome = line->cells.alone ? enter_all(line) : DONE;
 		if (outcome == DONE) {
 			int64_t next = next_timer(line);
-			int count = wait_for(line, events, until < next ? until : next);
+			int count = wait_until(line, events, until < next ? until : next);
 			outcome = turn(line, events, count, &passed);
 			if (next != NEVER && outcome < KERNELS) {
 				outcome_t rung = ring_timers(line, monotonic());

@@ -13,6 +13,8 @@
 #ifndef PARIGOT_LINE_H
 #define PARIGOT_LINE_H
 
+#include <sys/epoll.h>
+
 #include "table.h"
 #include "text.h"
 
@@ -222,6 +224,8 @@ typedef enum { DONE, PASSED, KERNELS, FAILED } outcome_t;
 connection_t *connection_of(line_t *line, int fd);
 route_t *route_of(line_t *line, text_t path, bool inside);
 void keep_idle(line_t *line, int fd);
+/* Waits at most until then for sockets, 0: not at all. Returns how many of BATCH have something to say. */
+int wait_until(line_t *line, struct epoll_event *events, int64_t until);
 
 /* guest.c: what a guest does, and how it is entered */
 work_t *work_new(text_t id, char sign, text_t caller);

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -58,15 +57,8 @@ const char *receive_reply(line_t *line, int fd, uint32_t *len) {
 static const char *await_reply(line_t *line, int fd, int64_t deadline, uint32_t *len) {
 	int64_t until = deadline < line->cells.due ? deadline : line->cells.due;
 	int64_t next = next_timer(line);
-	int64_t left = (until < next ? until : next) - monotonic();
-	struct epoll_event events[2];
-	if (left <= 0)
-		return NULL;
-	__atomic_store_n(&line->cells.waits, 1, __ATOMIC_SEQ_CST);
-	int count = 0;
-	if (!__atomic_load_n(&line->cells.posted, __ATOMIC_SEQ_CST))
-		count = epoll_wait(line->epoll, events, 2, left > HOUR ? (int)(HOUR / MS) : (int)((left + MS - 1) / MS));
-	__atomic_store_n(&line->cells.waits, 0, __ATOMIC_SEQ_CST);
+	struct epoll_event events[BATCH];
+	int count = wait_until(line, events, until < next ? until : next);
 	if (count != 1 || events[0].data.fd != fd)
 		return NULL;
 	return receive_reply(line, fd, len);
