@@ -17,7 +17,7 @@ GRACE = 100 * MS
 """How long a guest may compute past its deadline."""
 
 
-SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, FITTED, MADE, SETTLED, KNOWN, HELD, TURN = range(14)
+SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, ROOM, FITTED, MADE, SETTLED, KNOWN, HELD, TURN = range(15)
 """
 Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py),
 and with the line (shim/native/line.h).
@@ -25,11 +25,11 @@ and with the line (shim/native/line.h).
 SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given last to a call or an event. CURRENT: the call
 that an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes;
 EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits
-below. REPLY, FITTED: where the reply to its last call was put by an edge, and its length plus 1; 0 where it was not by one.
-MADE: calls that edges have made for its present work since the kernel made one, for these have their numbers, too. SETTLED:
-the call that an edge, or the line, has entered the guest with is the kernel's, which is to be told when the entry is over.
-KNOWN: the line knows whose work its calls are. HELD: what the line has of the guest: bits below. TURN: the number given last
-to something that waits for the guest, here or in the line.
+below. REPLY, ROOM: where its last call by an edge wants the reply, and how many bytes of it; FITTED: the reply's length plus
+1, once an edge or the line has put it there, else 0. MADE: calls that edges have made for its present work since the kernel made
+one, for these have their numbers, too. SETTLED: the call that an edge, or the line, has entered the guest with is the kernel's,
+which is to be told when the entry is over. KNOWN: the line knows whose work its calls are. HELD: what the line has of the guest:
+bits below. TURN: the number given last to something that waits for the guest, here or in the line.
 """
 FIELDS = 16
 """Room for these, and some more."""

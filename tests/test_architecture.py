@@ -76,6 +76,7 @@ KIN = {
     ("shim.guests.*", "shim.guests.binding.*"),  # the crossings into and out of it
     ("shim.guests.*", "shim.guests.edges.*"),  # and the edges between them
     ("shim.guests.*", "shim.guests.online.*"),  # and what the line does for them
+    ("shim.guests.*", "shim.guests.glue.*"),  # their WebAssembly
     ("shim.services.*", "shim.services._pb*"),  # generated
 }
 

@@ -15,8 +15,9 @@ import wasmtime
 from shim.abi import I32, MASK, Abi, Import, Served
 from shim.calls import Call
 from shim.guests.binding import CALL_TYPE, Extern, Frame, Trapped
-from shim.guests.edges import NAMES, CalleeEnd, CallerEnd, Edges
+from shim.guests.edges import CalleeEnd, CallerEnd, Edges
 from shim.guests.engine import Engine
+from shim.guests.glue import NAMES
 from shim.guests.modules import signature
 from shim.guests.online import USUAL, OnLine
 from shim.member import EDGE, FIELDS, Crash, Edge, Member, Way
@@ -136,7 +137,6 @@ class ModuleGuest:
             "control": self._edges.control,
             "self": self._edges.constant(self._control),
             "empty": empty,
-            "answer": self._answer,
         }
         wanted = [parts[each.name or ""] for each in self._edges.stub.imports]
         stub = self._engine.crossing.instance(self._edges.stub, wanted).exports(self._store)
@@ -145,6 +145,7 @@ class ModuleGuest:
         assert isinstance(entries, wasmtime.Table), "see STUB"
         assert isinstance(call, wasmtime.Func), "see STUB"
         assert isinstance(answer, wasmtime.Func), "see STUB"
+        entries.set(self._store, 0, self._answer)
         self._slots, self._table = slots, entries
         return call, answer
 
