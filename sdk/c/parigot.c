@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdio_ext.h>
 
-enum { ERROR_TEXT_MAX = 1024, FIRST_ROOM = 512 };
+enum { ERROR_TEXT_MAX = 1024 };
 
 #define TYPE_PREFIX "type.googleapis.com/"
 
@@ -25,7 +25,7 @@ static int32_t status_of(int32_t result) { return result < 0 ? -result : PARIGOT
 /* ---- Declaring --------------------------------------------------------------------------------------------------------------*/
 
 static parigot_handler_t handlers[PARIGOT_MAX_METHODS]; /* the id given to bind is the index */
-static int32_t handler_count;
+static uint32_t handler_count;
 static void (*stop_hook)(void);
 
 /* The first declaration that was refused, for parigot_launch to report. */
@@ -55,7 +55,7 @@ int32_t parigot_service(const char *service) {
 int32_t parigot_method(int32_t service, const char *name, parigot_handler_t handler) {
 	if (handler_count == PARIGOT_MAX_METHODS)
 		return status_of(declared("bind", name, -PARIGOT_RESOURCE_EXHAUSTED));
-	int32_t result = declared("bind", name, parigot_sys_bind(service, name, strlen(name), handler_count));
+	int32_t result = declared("bind", name, parigot_sys_bind(service, name, strlen(name), (int32_t)handler_count));
 	if (result >= 0)
 		handlers[handler_count++] = handler;
 	return status_of(result);
@@ -82,15 +82,18 @@ _Noreturn void parigot_serve(void) {
 	parigot_sys_serve();
 }
 
+/* A guest that nowhere says stdout, by printf or by name, has it not linked, and nothing in it. */
+extern FILE *const stdout __attribute__((weak));
+
 /* A line that a handler has begun is not to wait for the next call. Looking first is much cheaper than flushing for nothing. */
 static void flush(void) {
-	if (__fpending(stdout) > 0)
+	if (&stdout != NULL && __fpending(stdout) > 0)
 		fflush(stdout);
 }
 
 /* ---- Entries of the kernel --------------------------------------------------------------------------------------------------*/
 
-static const void *owned_request; /* the request at hand, while it is the library's */
+static void *owned_request; /* the request at hand, while it is the library's */
 static size_t owned_len;
 
 PARIGOT_EXPORT("parigot_alloc") void *parigot_entry_alloc(uint32_t len);
@@ -110,23 +113,23 @@ void *parigot_entry_alloc(uint32_t len) {
 	return room;
 }
 
-static void give_back(void *req) {
-	if (req == room)
-		room_taken = false;
-	else
-		free(req);
+/* Apart from parigot_entry_handle, which would else make room on the stack for its arguments on every call. */
+__attribute__((noinline)) static void no_handler(int32_t call, int32_t method) {
+	parigot_fail(call, PARIGOT_UNIMPLEMENTED, "no handler for method number %d", (int)method);
 }
 
 void parigot_entry_handle(int32_t call, int32_t service, int32_t method, void *req, uint32_t len) {
 	(void)service;
 	owned_request = req;
 	owned_len = len;
-	if (method >= 0 && method < handler_count)
+	if ((uint32_t)method < handler_count)
 		handlers[method](call, req, len);
 	else
-		parigot_fail(call, PARIGOT_UNIMPLEMENTED, "no handler for method number %d", (int)method);
-	if (owned_request != NULL)
-		give_back(req);
+		no_handler(call, method);
+	if (owned_request == room)
+		room_taken = false;
+	else if (owned_request != NULL)
+		free(owned_request);
 	owned_request = NULL;
 	flush();
 }
@@ -138,10 +141,6 @@ void parigot_entry_stop(void) {
 }
 
 /* ---- Answering --------------------------------------------------------------------------------------------------------------*/
-
-int32_t parigot_reply(parigot_call_t call, const void *data, size_t len) {
-	return status_of(parigot_sys_answer(call, PARIGOT_OK, data, len));
-}
 
 int32_t parigot_answer(parigot_call_t call, int32_t status, const parigot_buf_t *reply) {
 	return status_of(parigot_sys_answer(call, status, reply->data, reply->len));
@@ -176,7 +175,7 @@ int32_t parigot_enter(parigot_call_t call) { return status_of(parigot_sys_enter(
 
 /* ---- Calling ----------------------------------------------------------------------------------------------------------------*/
 
-static bool last_not_executed;
+bool parigot_last_not_executed;
 
 int32_t parigot_locate(const char *service) { return parigot_sys_locate(service, strlen(service)); }
 
@@ -189,14 +188,14 @@ static uint32_t room_in(parigot_buf_t *reply) {
 	if (reply == NULL)
 		return 0;
 	parigot_buf_clear(reply);
-	return parigot_buf_reserve(reply, FIRST_ROOM) ? reply->cap - 1 : 0;
+	return parigot_buf_reserve(reply, PARIGOT_FIRST_ROOM) ? reply->cap - 1 : 0;
 }
 
 /* Takes a result of `call` or `wait` apart: its status, and in `reply` all its bytes, fetched where they did not fit. */
 static int32_t take(int64_t result, parigot_buf_t *reply, uint32_t room) {
 	int32_t status = (int32_t)(result >> 32);
 	uint32_t len = (uint32_t)result;
-	last_not_executed = (status & 0x10000) != 0;
+	parigot_last_not_executed = (status & 0x10000) != 0;
 	status &= 0xff;
 	if (reply == NULL)
 		return status;
@@ -212,13 +211,19 @@ static int32_t take(int64_t result, parigot_buf_t *reply, uint32_t room) {
 	return status;
 }
 
-int32_t parigot_call(int32_t handle, int32_t method, const void *req, size_t len, parigot_buf_t *reply, int32_t timeout_ms) {
+int32_t parigot_call_anew(int32_t handle, int32_t method, const void *req, size_t len, parigot_buf_t *reply, int32_t timeout_ms) {
 	uint32_t room = room_in(reply);
 	uint8_t *resp = reply == NULL ? NULL : reply->data;
 	return take(parigot_sys_call(handle, method, req, len, resp, room, timeout_ms), reply, room);
 }
 
-bool parigot_not_executed(void) { return last_not_executed; }
+/* The result of a call into all of the buffer's room. */
+int32_t parigot_take_anew(int64_t result, parigot_buf_t *reply) {
+	parigot_buf_clear(reply);
+	return take(result, reply, reply->cap - 1);
+}
+
+bool parigot_not_executed(void) { return parigot_last_not_executed; }
 
 /* ---- Events: a hash table from the kernel's ids to callbacks, at most three quarters full ------------------------------------*/
 

@@ -90,7 +90,10 @@ _Noreturn void parigot_serve(void);
  * limits.message; the caller has been told.
  */
 
-int32_t parigot_reply(parigot_call_t call, const void *data, size_t len);
+static inline int32_t parigot_reply(parigot_call_t call, const void *data, size_t len) {
+	int32_t result = parigot_sys_answer(call, PARIGOT_OK, data, len);
+	return result < 0 ? -result : PARIGOT_OK;
+}
 
 /* Answers with an error: a code other than 0, and its text, as printf has it (cut at 1023 bytes). */
 __attribute__((format(printf, 3, 4))) int32_t parigot_fail(parigot_call_t call, int32_t code, const char *format, ...);
@@ -121,7 +124,8 @@ int32_t parigot_resolve(int32_t handle, const char *method);
  * the error's text. Its former content is overwritten before the call, so `req` must not lie in it; free it with parigot_buf_free.
  * `timeout_ms` 0: what is left of the work that this belongs to, or the manifest's timeouts.call.
  */
-int32_t parigot_call(int32_t handle, int32_t method, const void *req, size_t len, parigot_buf_t *reply, int32_t timeout_ms);
+static inline int32_t parigot_call(int32_t handle, int32_t method, const void *req, size_t len, parigot_buf_t *reply,
+                                   int32_t timeout_ms);
 
 /* The last parigot_call failed, or the callback at hand is for a call that failed, and nothing was executed: try again safely. */
 bool parigot_not_executed(void);
@@ -172,5 +176,27 @@ int32_t parigot_file_delete(const char *path);
 
 /* The paths that start with `prefix`, sorted, a zero byte after each. */
 int32_t parigot_file_list(const char *prefix, parigot_buf_t *paths);
+
+/* ---- What is done in line, since a call of a function costs as much as all of it: not for use by itself ---------------------- */
+
+enum { PARIGOT_FIRST_ROOM = 512 };
+extern bool parigot_last_not_executed;
+int32_t parigot_call_anew(int32_t handle, int32_t method, const void *req, size_t len, parigot_buf_t *reply, int32_t timeout_ms);
+int32_t parigot_take_anew(int64_t result, parigot_buf_t *reply);
+
+/* A reply that fits into what the buffer has; a buffer without room, a longer reply and an error are the library's. */
+static inline int32_t parigot_call(int32_t handle, int32_t method, const void *req, size_t len, parigot_buf_t *reply,
+                                   int32_t timeout_ms) {
+	if (reply == NULL || reply->cap <= PARIGOT_FIRST_ROOM)
+		return parigot_call_anew(handle, method, req, len, reply, timeout_ms);
+	int64_t result = parigot_sys_call(handle, method, req, len, reply->data, reply->cap - 1, timeout_ms);
+	if ((uint64_t)result >= reply->cap)
+		return parigot_take_anew(result, reply);
+	parigot_last_not_executed = false;
+	reply->failed = false;
+	reply->len = (size_t)result;
+	reply->data[reply->len] = 0;
+	return PARIGOT_OK;
+}
 
 #endif

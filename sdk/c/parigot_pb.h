@@ -35,7 +35,7 @@ static inline bool parigot_buf_reserve(parigot_buf_t *b, size_t more) {
 	size_t needed = b->len + more + 1;
 	if (needed <= b->cap)
 		return true;
-	size_t cap = b->cap <= SIZE_MAX / 2 && b->cap * 2 > needed ? b->cap * 2 : needed < 64 ? 64 : needed;
+	size_t cap = b->cap <= SIZE_MAX / 2 && b->cap * 2 > needed ? b->cap * 2 : needed < 128 ? 128 : needed;
 	uint8_t *data = realloc(b->data, cap);
 	if (data == NULL)
 		return !(b->failed = true);
@@ -45,11 +45,32 @@ static inline bool parigot_buf_reserve(parigot_buf_t *b, size_t more) {
 	return true;
 }
 
+/* memcpy; a few bytes, as names and numbers have, are moved here, for the engine's own copy is a function far away. */
+static inline void parigot_buf_copy(uint8_t *to, const uint8_t *from, size_t len) {
+	if (len > 32) {
+		memcpy(to, from, len);
+	} else if (len >= 16) {
+		uint64_t head[2], tail[2];
+		memcpy(head, from, 16), memcpy(tail, from + len - 16, 16);
+		memcpy(to, head, 16), memcpy(to + len - 16, tail, 16);
+	} else if (len >= 8) {
+		uint64_t head, tail;
+		memcpy(&head, from, 8), memcpy(&tail, from + len - 8, 8);
+		memcpy(to, &head, 8), memcpy(to + len - 8, &tail, 8);
+	} else if (len >= 4) {
+		uint32_t head, tail;
+		memcpy(&head, from, 4), memcpy(&tail, from + len - 4, 4);
+		memcpy(to, &head, 4), memcpy(to + len - 4, &tail, 4);
+	} else if (len > 0) {
+		uint8_t first = from[0], middle = from[len / 2], last = from[len - 1];
+		to[0] = first, to[len / 2] = middle, to[len - 1] = last;
+	}
+}
+
 static inline void parigot_buf_add(parigot_buf_t *b, const void *bytes, size_t len) {
 	if (!parigot_buf_reserve(b, len))
 		return;
-	if (len > 0)
-		memcpy(b->data + b->len, bytes, len);
+	parigot_buf_copy(b->data + b->len, (const uint8_t *)bytes, len);
 	b->len += len;
 	b->data[b->len] = 0;
 }
@@ -74,7 +95,7 @@ static inline const char *parigot_buf_text(const parigot_buf_t *b) {
 
 enum { PB_VARINT = 0, PB_FIXED64 = 1, PB_BYTES = 2, PB_FIXED32 = 5 };
 
-static inline size_t pb_varint(uint8_t out[10], uint64_t value) {
+static inline size_t pb_varint(uint8_t *out, uint64_t value) {
 	size_t n = 0;
 	for (; value > 0x7f; value >>= 7)
 		out[n++] = (uint8_t)(value | 0x80);
@@ -83,8 +104,10 @@ static inline size_t pb_varint(uint8_t out[10], uint64_t value) {
 }
 
 static inline void pb_put_varint(parigot_buf_t *b, uint64_t value) {
-	uint8_t bytes[10];
-	parigot_buf_add(b, bytes, pb_varint(bytes, value));
+	if (!parigot_buf_reserve(b, 10))
+		return;
+	b->len += pb_varint(b->data + b->len, value);
+	b->data[b->len] = 0;
 }
 
 /* uint32, uint64, int32, int64, bool and enums; a negative number is cast to uint64_t by way of int64_t. */
@@ -100,9 +123,14 @@ static inline void pb_put_uint(parigot_buf_t *b, uint32_t field, uint64_t value)
 
 /* string, bytes, and messages that are serialised already. */
 static inline void pb_add_bytes(parigot_buf_t *b, uint32_t field, const void *data, size_t len) {
-	pb_put_varint(b, (uint64_t)field << 3 | PB_BYTES);
-	pb_put_varint(b, len);
-	parigot_buf_add(b, data, len);
+	if (!parigot_buf_reserve(b, len > SIZE_MAX - 20 ? SIZE_MAX : len + 20))
+		return;
+	uint8_t *at = b->data + b->len;
+	at += pb_varint(at, (uint64_t)field << 3 | PB_BYTES);
+	at += pb_varint(at, len);
+	parigot_buf_copy(at, (const uint8_t *)data, len);
+	at[len] = 0;
+	b->len = (size_t)(at - b->data) + len;
 }
 
 static inline void pb_put_bytes(parigot_buf_t *b, uint32_t field, const void *data, size_t len) {
@@ -156,7 +184,7 @@ static inline pb_reader_t pb_read(const void *data, size_t len) {
 	return (pb_reader_t){.at = at, .end = at == NULL ? at : at + len};
 }
 
-static inline bool pb_take_varint(pb_reader_t *r, uint64_t *value) {
+static inline bool pb_take_long_varint(pb_reader_t *r, uint64_t *value) {
 	*value = 0;
 	for (unsigned shift = 0; shift < 64 && r->at < r->end; shift += 7) {
 		uint8_t byte = *r->at++;
@@ -165,6 +193,13 @@ static inline bool pb_take_varint(pb_reader_t *r, uint64_t *value) {
 			return true;
 	}
 	return false;
+}
+
+static inline bool pb_take_varint(pb_reader_t *r, uint64_t *value) {
+	if (r->at == r->end || *r->at > 0x7f)
+		return pb_take_long_varint(r, value);
+	*value = *r->at++; /* as nearly all are */
+	return true;
 }
 
 static inline bool pb_take_fixed(pb_reader_t *r, size_t size) {
