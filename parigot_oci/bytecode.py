@@ -1,6 +1,5 @@
 """
-Python sources compiled into images, so that a container starts without compiling: importing wasmtime takes a fifth of
-the time.
+Python sources compiled into images, so that a container starts without compiling: importing takes a fifth of the time.
 
 The interpreter of the image itself compiles, as the bytes differ from patch release to patch release. The files carry
 the hash of their source and are not checked against it (PEP 552): so no time stamp gets in, and a read-only root is no

@@ -110,7 +110,7 @@ def wrapper(base: Base, root: Path, prefix: Path, cache: Path) -> str:
         place: [word.replace(str(base.root), place) for word in base.interpreter.command]
         for place in (str(root), INSIDE)
     }
-    outside, inside = shlex.join(at[str(root)]), shlex.join([*at[INSIDE], "-m", "shim"])
+    outside, inside = shlex.join(at[str(root)]), shlex.join([*at[INSIDE], "-S", "-m", "shim"])
     return "\n".join(
         [
             "#!/bin/sh",

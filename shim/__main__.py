@@ -1,5 +1,6 @@
 """`python -m shim NODE.json [ARGS]` runs a node; `python -m shim probe|compile|health ...` are its verbs."""
 
+import gc
 import importlib
 import sys
 
@@ -7,10 +8,13 @@ VERBS = ("probe", "compile", "health")
 
 
 def main() -> int:
+    gc.disable()  # what is made first stays: to look for garbage in it would take a tenth of a start
     # Each verb loads what it needs and no more: a health check is to take milliseconds.
     match sys.argv[1:]:
         case [verb, *args] if verb in VERBS:
-            return int(importlib.import_module(f"shim.{verb}").main(args))
+            found = importlib.import_module(f"shim.{verb}")
+            gc.enable()
+            return int(found.main(args))
         case [node, *args] if not node.startswith("-"):
             return int(importlib.import_module("shim.host").main(node, args))
     print(__doc__, file=sys.stderr)

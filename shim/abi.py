@@ -6,7 +6,6 @@ moment, before anything is read or written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from shim import metadata
@@ -16,6 +15,7 @@ from shim.kernel import Kernel
 from shim.launching import Launching
 from shim.member import EDGE, FITTED, HELD, REPLY, RUNS, Edge, Member
 from shim.messages import NOT_EXECUTED, Code, Failure, Unwinding
+from shim.record import Record
 
 I32 = "i32"
 I64 = "i64"
@@ -41,8 +41,7 @@ class Served(Unwinding):
     """`serve` was called: main is left behind."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Import:
+class Import(Record):
     """A function that a guest imports: the types of its parameters and results, and what it does."""
 
     params: Sequence[str]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from threading import Lock
 
 from shim.messages import NOT_EXECUTED, Code, Failure
@@ -70,37 +69,70 @@ class Ticket:
         return self._lock.acquire(blocking=False)
 
 
-@dataclass(eq=False, slots=True)
 class Call:
-    """
-    One call, from the moment it is made until it has ended.
+    """One call, from the moment it is made until it has ended."""
 
-    `id` is unique in a deployment; `deadline` is on the node's clock, in nanoseconds. `entered`: a guest has begun to execute it.
-    """
+    __slots__ = (
+        "_after",
+        "caller",
+        "children",
+        "deadline",
+        "details",
+        "entered",
+        "headers",
+        "id",
+        "method",
+        "reply",
+        "reply_headers",
+        "reply_trailers",
+        "request",
+        "service",
+        "status",
+        "ticket",
+        "timer",
+        "tries",
+        "turn",
+    )
 
-    id: str
-    service: str
-    method: str
-    request: bytes
-    deadline: int
-    caller: str = ""
-    headers: Metadata = field(default_factory=Metadata)
-
-    status: int | None = None
-    reply: bytes = b""
-    reply_headers: Metadata = field(default_factory=Metadata)
-    reply_trailers: Metadata = field(default_factory=Metadata)
-    details: Sequence[bytes] = ()
-    entered: bool = False
-    children: int = 0
-    tries: int = 0
-    """How often it was tried again on its way to another node."""
-    turn: int = 0
-    """Its place among all that waits for its guest."""
-    timer: Timer | None = None
-    ticket: Ticket | None = None
-    """Of a call that two threads know: the guest that begins to execute it takes it, or the caller that gives it up."""
-    _after: list[Callable[["Call"], None]] = field(default_factory=list)
+    def __init__(
+        self,
+        id: str,
+        service: str,
+        method: str,
+        request: bytes,
+        deadline: int,
+        caller: str = "",
+        headers: Metadata | None = None,
+        *,
+        status: int | None = None,
+        ticket: Ticket | None = None,
+        entered: bool = False,
+        children: int = 0,
+    ) -> None:
+        """`id` is unique in a deployment; `deadline` is on the node's clock, in nanoseconds; with a `status` it has ended."""
+        self.id = id
+        self.service = service
+        self.method = method
+        self.request = request
+        self.deadline = deadline
+        self.caller = caller
+        self.headers = headers if headers is not None else Metadata()
+        self.status = status
+        self.reply = b""
+        self.reply_headers = Metadata()
+        self.reply_trailers = Metadata()
+        self.details: Sequence[bytes] = ()
+        self.entered = entered
+        """A guest has begun to execute it."""
+        self.children = children
+        self.tries = 0
+        """How often it was tried again on its way to another node."""
+        self.turn = 0
+        """Its place among all that waits for its guest."""
+        self.timer: Timer | None = None
+        self.ticket = ticket
+        """Of a call that two threads know: the guest that begins to execute it takes it, or the caller that gives it up."""
+        self._after: list[Callable[[Call], None]] = []
 
     @property
     def parent_id(self) -> str:

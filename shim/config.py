@@ -3,18 +3,17 @@
 import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shim.messages import NodeError
+from shim.record import NONE, Record
 
 MAJOR = 1
 """The major version of node.json that this shim reads."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Guest:
+class Guest(Record):
     """
     `instances`: so many run side by side; `fused`: services of guests of this node, called without the kernel between.
     """
@@ -35,8 +34,7 @@ class Guest:
         return self.kind == "program"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
+class Route(Record):
     """Where a service lives: exactly one of `guest`, `builtin` and `node`; `url` and `health` belong to a node."""
 
     guest: str = ""
@@ -46,15 +44,13 @@ class Route:
     health: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Port:
+class Port(Record):
     address: str
     port: int
     services: frozenset[str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Goodbye:
+class Goodbye(Record):
     """How the end of the app reaches this node (`senders`) and goes on from it (`receivers`: node name to URL)."""
 
     senders: frozenset[str]
@@ -63,8 +59,7 @@ class Goodbye:
     patience: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Node:
+class Node(Record):
     """One node. Times are in nanoseconds, sizes in bytes."""
 
     app: str
@@ -73,8 +68,8 @@ class Node:
     builtins: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     """Names of guests and built-in services, as they are started."""
-    routes: Mapping[str, Route] = field(default_factory=dict)
-    methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    routes: Mapping[str, Route] = NONE
+    methods: Mapping[str, tuple[str, ...]] = NONE
     listen: tuple[str, int] | None = None
     health: tuple[str, int] | None = None
     ports: tuple[Port, ...] = ()

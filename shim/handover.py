@@ -6,7 +6,6 @@ are the same.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +16,7 @@ from shim.kernel import EVENTS, Kernel
 from shim.line import Line, Taken
 from shim.member import GRACE, HELD, RUNS, Event, Member, State, Way
 from shim.messages import Code, Failure
+from shim.record import Record
 
 
 @runtime_checkable
@@ -27,8 +27,7 @@ class Bearer(Protocol):
         """The call is underway on it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
+class Route(Record):
     """A path at which a guest answers. `report`: its failures are told in the log, for nobody else here has called."""
 
     service: str

@@ -7,14 +7,13 @@ for each instance of a service that has several. The process's main thread waits
 """
 
 import contextlib
+import gc
 import os
 import resource
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +29,7 @@ from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
 from shim.peer import Peer
+from shim.record import replaced
 from shim.server import Server
 from shim.services import log
 from shim.transports.local import BuiltinTarget
@@ -84,6 +84,8 @@ class Host:
             self.code = 128 + stopped.number if self._has_program else 0
             self._wind_down(tell=self._has_program)
         except Exception as error:
+            import traceback  # noqa: PLC0415 - it costs a start 3 ms
+
             fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
             self._log.record(self.node.name, f"fault of the shim: {error!r}", level="error", fields=fields)
             self.code = 1
@@ -91,7 +93,11 @@ class Host:
             cell.close()
 
     def _live(self) -> int:
-        self._equip()
+        try:
+            self._equip()
+        finally:  # off since the process began (shim/__main__.py); what there is now is there to stay, and never looked at again
+            gc.freeze()
+            gc.enable()
         self._listen()
         kernel = self._main.kernel
         programs = [guest for guest in self._guests.values() if guest.spec.is_program]
@@ -289,8 +295,8 @@ def _with_args(node: config.Node, args: list[str]) -> config.Node:
     """The program's own arguments replaced. Raises NodeError where there is no program."""
     if not any(guest.is_program for guest in node.guests):
         raise NodeError(f"node {node.name} holds no program that could take the arguments {' '.join(args)}")
-    guests = tuple(replace(guest, args=tuple(args)) if guest.is_program else guest for guest in node.guests)
-    return replace(node, guests=guests)
+    guests = tuple(replaced(guest, args=tuple(args)) if guest.is_program else guest for guest in node.guests)
+    return replaced(node, guests=guests)
 
 
 def main(path: str, args: list[str]) -> int:

@@ -5,7 +5,6 @@ HTTP/1.1 messages as they come in: whoever sends them may be hostile, so all tha
 """
 
 from collections import deque
-from dataclasses import dataclass, field
 
 import httptools
 
@@ -26,15 +25,17 @@ class Malformed(Exception):
         self.status = status
 
 
-@dataclass(eq=False, slots=True)
 class Request:
-    url: bytes = b""
-    headers: Headers = field(default_factory=list)
-    pieces: list[bytes] = field(default_factory=list)
-    size: int = 0
-    """Bytes of the body; one more than there is room for, at least, where it was too long."""
-    method: str = ""
-    keep_alive: bool = True
+    __slots__ = ("headers", "keep_alive", "method", "pieces", "size", "url")
+
+    def __init__(self, *, method: str = "", keep_alive: bool = True) -> None:
+        self.url = b""
+        self.headers: Headers = []
+        self.pieces: list[bytes] = []
+        self.size = 0
+        """Bytes of the body; one more than there is room for, at least, where it was too long."""
+        self.method = method
+        self.keep_alive = keep_alive
 
     @property
     def body(self) -> bytes:

@@ -4,14 +4,13 @@ The unified log: one line a record, to stderr, in logfmt or JSON lines. For all 
 The reserved keys come first and in this order; a field of a guest's that has one of their names gets an underscore.
 """
 
-import copy
 import json
 import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import IO
 
 from shim.clock import Clock, logical
@@ -38,8 +37,8 @@ class Logbook:
 
     def of_instance(self, number: int) -> "Logbook":
         """The same log; what is recorded through this one says which instance of its service it is about."""
-        own = copy.copy(self)
-        own._instance = str(number)
+        own = Logbook.__new__(Logbook)
+        vars(own).update(vars(self), _instance=str(number))
         return own
 
     def record(
@@ -70,9 +69,8 @@ class Logbook:
 
 def _time(wall: int) -> str:
     """ISO 8601 in UTC, of nanoseconds since 1970."""
-    micros = wall // 1_000
-    time = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{time}.{micros % 1_000_000:06d}Z"
+    seconds, nanos = divmod(wall, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanos // 1_000:06d}Z"
 
 
 def _logfmt(pairs: Mapping[str, str]) -> str:

@@ -3,7 +3,6 @@
 from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS
 from shim.messages import NodeError, Unwinding
+from shim.record import Record
 from shim.scheduler import Timer
 
 GRACE = 100 * MS
@@ -124,8 +124,7 @@ class Body(Protocol):
         """From now on an edge stands for the handle, while it can. `methods`: kernel's number to callee's, as far as resolved."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edge:
+class Edge(Record):
     """A way for calls from guest to guest without the kernel. `index`: its place among the callee's, from 1."""
 
     index: int
@@ -138,8 +137,7 @@ class Edge:
     fused: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Way:
+class Way(Record):
     """
     Where a handle leads by the line: to a `peer`, at `host`, or to a `callee` of this thread, whose number of the service it
     is. `methods`: so many; `known`: path and callee's number of each that is resolved.

@@ -6,11 +6,10 @@ the services exposed there answer).
 """
 
 import errno
+import functools
 import os
 import socket
-import traceback
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from typing import Protocol
 
 from shim import connect
@@ -293,6 +292,8 @@ class Exchange:
             self._faulty(error)
 
     def _faulty(self, error: Exception) -> None:
+        import traceback  # noqa: PLC0415 - it costs a start 3 ms
+
         fields = {"backtrace": "".join(traceback.format_tb(error.__traceback__)).strip()}
         where = self._request.url.decode("latin-1")
         self._kernel.logbook.record(
@@ -346,7 +347,7 @@ class Exchange:
 
     def _respond(self, status: int, kind: str, body: bytes, headers: Headers | None = None) -> None:
         lines = [
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status != 499 else 'Canceled'}",
+            f"HTTP/1.1 {status} {_phrase(status)}",
             f"content-type: {kind}",
         ]
         lines += [f"{name}: {value}" for name, value in headers or []]
@@ -379,3 +380,10 @@ class Exchange:
         self._request, self._busy = Request(keep_alive=False), True
         self._requests.ready.clear()
         self._respond(status, "text/plain", f"{text}\n".encode())
+
+
+@functools.cache
+def _phrase(status: int) -> str:
+    from http import HTTPStatus  # noqa: PLC0415 - for nodes that are called alone: it costs a start 2 ms
+
+    return "Canceled" if status == 499 else HTTPStatus(status).phrase

@@ -4,17 +4,28 @@ Health: whether a node, or a service of it, is ready. Answered by a thread of it
 Formats: /healthz is plain text; grpc.health.v1 (github.com/grpc/grpc/blob/master/doc/health-checking.md) by Connect.
 """
 
+import contextlib
 import json
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 from threading import Thread
 
 from shim import connect
+from shim.http import Malformed, Request, Requests
 from shim.messages import Code, NodeError
 
 PATH = "/grpc.health.v1.Health/Check"
 BODY = 4_096
 """Bytes of a question."""
+PIECE = 16 << 10
+"""Bytes that are read at once."""
+IDLE = 30.0
+"""Seconds that a connection may be silent."""
+PAUSE = 0.1
+"""Seconds before it is tried again to take a connection."""
+PHRASES = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large", 503: "Service Unavailable"}
 _SERVING, _NOT_SERVING = 1, 2
 
 Answer = tuple[int, str, bytes]
@@ -83,45 +94,59 @@ def _answer_at(
     serves: Callable[[str], bool | None],
     clock: Callable[[], str],
 ) -> None:
-    # Here, so that a node does not wait 40 ms for it at its start.
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: PLC0415
+    # By the few lines below, since the library's own server takes 40 ms to import, which a start would wait for.
+    while True:
+        try:
+            connection, _ = listener.accept()
+            serving = partial(_serve, connection, is_healthy, serves, clock)
+            Thread(target=serving, name="health of one", daemon=True).start()
+        except (OSError, RuntimeError):  # no descriptor or no thread is left for it, or it has gone again
+            time.sleep(PAUSE)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30
-        disable_nagle_algorithm = True
 
-        def do_GET(self) -> None:
-            self._answer(b"")
-
-        def do_POST(self) -> None:
-            length = self.headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > BODY:
-                self.send_error(413)
+def _serve(
+    connection: socket.socket,
+    is_healthy: Callable[[], str],
+    serves: Callable[[str], bool | None],
+    clock: Callable[[], str],
+) -> None:
+    """All requests of one connection. A peer that goes away in the middle is no news."""
+    requests = Requests(BODY)
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(IDLE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data := connection.recv(PIECE):
+            try:
+                requests.feed(data)
+            except Malformed as error:
+                connection.sendall(_reply((error.status, "text/plain", f"{error}\n".encode()), clock(), alive=False))
                 return
-            self._answer(self.rfile.read(int(length)))
+            if requests.awaited:
+                requests.awaited = False
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            while requests.ready:
+                request = requests.ready.popleft()
+                found = _answer(request, is_healthy, serves)
+                connection.sendall(_reply(found, clock(), alive=request.keep_alive))
+                if not request.keep_alive:
+                    return
 
-        def _answer(self, body: bytes) -> None:
-            found = answer(self.path, self.headers.get("content-type", ""), is_healthy, serves, body)
-            status, kind, content = found or (404, "text/plain", b"/healthz and grpc.health.v1.Health/Check alone\n")
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header(connect.CLOCK, clock())
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Not a record of the app's log."""
+def _answer(request: Request, is_healthy: Callable[[], str], serves: Callable[[str], bool | None]) -> Answer:
+    if request.method not in ("GET", "POST"):
+        return 405, "text/plain", b"GET or POST\n"
+    if request.size > BODY:
+        return 413, "text/plain", b"a question has 4096 bytes at most\n"
+    kind = dict(request.headers).get("content-type", "")
+    found = answer(request.url.decode("latin-1"), kind, is_healthy, serves, request.body)
+    return found or (404, "text/plain", b"/healthz and grpc.health.v1.Health/Check alone\n")
 
-    class Listener(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
 
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A peer that went away in the middle is no news."""
-
-    server = Listener(listener.getsockname(), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = listener
-    server.serve_forever()
+def _reply(found: Answer, clock: str, *, alive: bool) -> bytes:
+    status, kind, content = found
+    end = "" if alive else "connection: close\r\n"
+    head = (
+        f"HTTP/1.1 {status} {PHRASES.get(status, 'Bad Request')}\r\ncontent-type: {kind}\r\n{connect.CLOCK}: {clock}\r\n"
+        f"content-length: {len(content)}\r\n{end}\r\n"
+    )
+    return head.encode() + content

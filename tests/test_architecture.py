@@ -49,7 +49,7 @@ LAYERS = {
         scheduler
         config clock loop
         line
-        messages wire http native
+        messages wire http native record
     """,
     "benchmarks": """
         __main__
@@ -73,6 +73,9 @@ KIN = {
     ("parigot_oci.toolchains.*", "parigot_oci.toolchains.seam.*"),  # what toolchains have in common
     ("shim.guests.*", "shim.guests.engine.*"),  # the engine that every kind of guest runs in
     ("shim.guests.*", "shim.guests.modules.*"),  # what it runs
+    ("shim.guests.*", "shim.guests.library.*"),  # wasmtime's, bound by hand
+    ("shim.guests.*", "shim.guests.wasmtime*"),  # and what is used of it
+    ("shim.guests.*", "shim.guests.pages*"),  # memory of this process
     ("shim.guests.*", "shim.guests.binding.*"),  # the crossings into and out of it
     ("shim.guests.*", "shim.guests.edges.*"),  # and the edges between them
     ("shim.guests.*", "shim.guests.online.*"),  # and what the line does for them
@@ -90,7 +93,7 @@ HOMES = {
     "google": {"parigot_oci.protos", "shim.connect", "shim.transcode", "shim.services.*"},
     "httptools": {"shim.http"},
     "hatchling": {"shim.native.build"},
-    "wasmtime": {"shim.guests.*", "benchmarks.alternatives.wasm"},
+    "wasmtime": {"benchmarks.alternatives.wasm"},
     "grpc": {"benchmarks.alternatives.grpc_python"},
     "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.

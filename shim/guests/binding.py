@@ -1,8 +1,8 @@
 """
-Crossings between Python and guests, bound to the unchecked entry points of wasmtime's C API (wasmtime/func.h, wasmtime/store.h).
+Crossings between Python and guests, by the unchecked entry points of wasmtime's C API (wasmtime/func.h, wasmtime/store.h).
 
 The public API of wasmtime-py looks up types and makes objects on every crossing, some 60 µs; here it is about one. What it
-checked is checked once, when a guest is equipped (shim/guests/module.py): all functions have the types that are said here.
+checks is checked once, when a guest is equipped (shim/guests/module.py): all functions have the types that are said here.
 
 The rules of this layer: arguments and results lie in cells of 16 bytes, the result in the first; a callback never raises into
 native code, but leaves a trap and keeps the exception for whoever entered the guest; whatever native code was given is kept
@@ -12,14 +12,12 @@ alive as long as the store; and the library is bound by CDLL, which gives the GI
 import ctypes
 import functools
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-
-import wasmtime
-from wasmtime import _bindings, _ffi
+from collections.abc import Callable, Sequence
 
 from shim import native
 from shim.abi import I32, I64, MASK
+from shim.guests import wasmtime
+from shim.guests.library import OUT_OF_FUEL, SIZE, TEXT, U64, Frame, P, Trap, address, bound, drop, failed, trapped
 
 _TOP, _FLOOR, _SPAN = (getattr(native.Store, name).offset // 8 for name in ("top", "floor", "span"))
 CALL_TYPE = ([I32] * 7, [I64])
@@ -36,41 +34,18 @@ _DEEP = 1
 _PLACES = 1_024
 """Views of argument cells that are kept: they lie at the same few addresses of the stack again and again."""
 
-Extern = wasmtime.Func | wasmtime.Memory | wasmtime.Table | wasmtime.Global
-
-_library = ctypes.CDLL(str(_ffi.filename))
-_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
-
-
-def _bound(name: str, result: object, *params: object) -> Callable[..., int | None]:
-    function = getattr(_library, name)
-    function.restype, function.argtypes = result, list(params)
-    return function  # type: ignore[no-any-return]
-
-
-_func_new = _bound("wasmtime_func_new_unchecked", None, *[_POINTER] * 6)
-_func_call = _bound("wasmtime_func_call_unchecked", _POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER)
-_trap_new = _bound("wasmtime_trap_new", _POINTER, ctypes.c_char_p, _SIZE)
-_error_new = _bound("wasmtime_error_new", _POINTER, ctypes.c_char_p)
-_error_trace = _bound("wasmtime_error_wasm_trace", None, _POINTER, _POINTER)
-_set_callback = _bound("wasmtime_store_epoch_deadline_callback", None, *[_POINTER] * 4)
-_memory_size = _bound("wasmtime_memory_data_size", _SIZE, _POINTER, _POINTER)
-_stack_size = _bound("wasmtime_config_async_stack_size_set", None, _POINTER, ctypes.c_uint64)
+_func_new = bound("wasmtime_func_new_unchecked", None, *[P] * 6)
+_func_call = bound("wasmtime_func_call_unchecked", P, P, P, P, SIZE, P)
+_trap_new = bound("wasmtime_trap_new", P, TEXT, SIZE)
+_error_new = bound("wasmtime_error_new", P, TEXT)
+_set_callback = bound("wasmtime_store_epoch_deadline_callback", None, *[P] * 4)
+_memory_size = bound("wasmtime_memory_data_size", SIZE, P, P)
+_instance_new = bound("wasmtime_instance_new", P, P, P, P, SIZE, P, P)
 
 _RESULT_I32, _RESULT_I64 = struct.Struct("=I").pack_into, struct.Struct("=Q").pack_into
 
-_Callback = ctypes.CFUNCTYPE(_SIZE, _POINTER, _POINTER, _POINTER, _SIZE)
-_Look = ctypes.CFUNCTYPE(_SIZE, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_uint64), _POINTER)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A function of a guest on the stack."""
-
-    module: str
-    name: str
-    index: int
-    offset: int
+_Callback = ctypes.CFUNCTYPE(SIZE, P, P, P, SIZE)
+_Look = ctypes.CFUNCTYPE(SIZE, P, P, ctypes.POINTER(U64), P)
 
 
 class Trapped(Exception):
@@ -92,13 +67,8 @@ class Crossing:
         stack for guests.
         """
         self._store = store
-        self._context = ctypes.cast(store._context(), _POINTER)
-        self._shared = native.Store(
-            ctypes.cast(_func_call, _POINTER),  # type: ignore[arg-type]
-            ctypes.cast(_memory_size, _POINTER),  # type: ignore[arg-type]
-            self._context,
-            span=stack - RESERVE,
-        )
+        self._context = store.context
+        self._shared = native.Store(address(_func_call), address(_memory_size), self._context, span=stack - RESERVE)
         self.native_store = ctypes.addressof(self._shared)
         """Where a native.Store lies."""
         self._trap = ctypes.c_void_p.from_buffer(self._shared, native.Store.trap.offset)
@@ -127,7 +97,7 @@ class Crossing:
 
         callback = _Look(looked)
         self._alive.append(callback)
-        _set_callback(ctypes.cast(self._store.ptr(), _POINTER), ctypes.cast(callback, _POINTER), None, None)
+        _set_callback(self._store.pointer, address(callback), None, None)
 
     # --- into Python -------------------------------------------------------------------------------------------------
 
@@ -178,24 +148,16 @@ class Crossing:
         A function for guests to import: a callback, or its address, as wasmtime_func_unchecked_callback_t has it; `data` is
         its environment.
         """
-        made = _bindings.wasmtime_func_t()
-        _func_new(
-            self._context,
-            ctypes.cast(self._kind(tuple(params), tuple(results)).ptr(), _POINTER),
-            callback if isinstance(callback, int) else ctypes.cast(callback, _POINTER),  # type: ignore[arg-type]
-            data,
-            None,
-            ctypes.addressof(made),
-        )
+        made, kind = wasmtime.Func(), self._kind(tuple(params), tuple(results))
+        at = callback if isinstance(callback, int) else address(callback)
+        _func_new(self._context, kind.pointer, at, data, None, made.address)
         self._alive.append(callback)
-        return wasmtime.Func._from_raw(made)
+        return made
 
     def _kind(self, params: tuple[str, ...], results: tuple[str, ...]) -> wasmtime.FuncType:
         """A function's type, made once: it belongs to the engine that it is used with first."""
-        kinds = {I32: wasmtime.ValType.i32, I64: wasmtime.ValType.i64}
         if (params, results) not in self._kinds:
-            made = wasmtime.FuncType([kinds[kind]() for kind in params], [kinds[kind]() for kind in results])
-            self._kinds[params, results] = made
+            self._kinds[params, results] = wasmtime.FuncType(params, results)
         return self._kinds[params, results]
 
     def _place(self, address: int) -> memoryview:
@@ -248,7 +210,7 @@ class Crossing:
 
         if native.library() is not None:
             return self._guard_in_native(_Callback(unusual))
-        trap, context = ctypes.addressof(self._trap), self._context.value
+        trap, context = ctypes.addressof(self._trap), self._context
         call, said, stack = _func_call, self._trap, self._stack
 
         def guarded(function: int, caller: int, address: int, count: int) -> int:
@@ -265,7 +227,7 @@ class Crossing:
         callback = native.address("guarded")
 
         def made(function: int) -> tuple[object, int]:
-            guard = native.Guard(self.native_store, function, ctypes.cast(unusual, _POINTER))  # type: ignore[arg-type]
+            guard = native.Guard(self.native_store, function, address(unusual))
             self._alive += [guard, unusual]
             return callback, ctypes.addressof(guard)
 
@@ -283,9 +245,8 @@ class Crossing:
         cells = (ctypes.c_char * (CELL * max(1, count)))()
         pack = struct.Struct("=" + "I12x" * params).pack_into
         read = memoryview(cells).cast("B").cast("I")
-        raw = function._func
-        where, at, trap = ctypes.addressof(raw), ctypes.addressof(cells), ctypes.addressof(self._trap)
-        context, call = self._context.value, _func_call
+        where, at, trap = function.address, ctypes.addressof(cells), ctypes.addressof(self._trap)
+        context, call = self._context, _func_call
         self._trap.value = None
 
         def enter(*args: int) -> int:
@@ -295,7 +256,7 @@ class Crossing:
                 raise self.failed(error)
             return read[0]
 
-        enter.__dict__["kept"] = raw
+        enter.__dict__["kept"] = function
         return enter
 
     def failed(self, error: int | None) -> BaseException:
@@ -303,29 +264,24 @@ class Crossing:
         trap, self._trap.value = self._trap.value, None
         pending, self._pending = self._pending, None
         cut, self._cut = self._cut, False
-        if trap:
-            kind = ctypes.POINTER(_bindings.wasm_trap_t)
-            said = _of_trap(wasmtime.Trap._from_ptr(ctypes.cast(trap, kind)))
-        else:
-            said = _of_error(error or 0, interrupted=cut)
-        return said if pending is None else pending
+        if pending is not None:
+            drop(error, trap)
+            return pending
+        return _of(trapped(trap)) if trap else _of(failed(error or 0), cut=cut)
 
-    def instance(self, module: wasmtime.Module, imports: Sequence[Extern]) -> wasmtime.Instance:
+    def instance(self, module: wasmtime.Module, imports: Sequence[wasmtime.Extern]) -> wasmtime.Instance:
         """A new instance; its start function may run. Raises as an entry does, and Trapped where there is no room."""
-        try:
-            return wasmtime.Instance(self._store, module, imports)
-        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-            pending, self._pending = self._pending, None
-            cut, self._cut = self._cut, False
-            if pending is not None:
-                raise pending from None
-            if isinstance(error, wasmtime.Trap):
-                raise _of_trap(error) from None
-            raise Trapped(TOO_LONG if cut else str(error).splitlines()[0], (), interrupted=cut) from None
+        made, trap = wasmtime.Instance(self._store), ctypes.c_void_p()
+        wanted, count = b"".join(imports), len(imports)
+        error = _instance_new(self._context, module.pointer, wanted, count, made.raw, ctypes.byref(trap))
+        if error or trap:
+            self._trap.value = trap.value
+            raise self.failed(error)
+        return made
 
     def memory_size(self, memory: wasmtime.Memory) -> int:
         """Bytes of a memory now."""
-        return _memory_size(self._context, ctypes.addressof(memory._memory)) or 0
+        return memory.data_len(self._store)
 
 
 @functools.cache
@@ -333,36 +289,6 @@ def _arguments(params: tuple[str, ...]) -> struct.Struct:
     return struct.Struct("=" + "".join("i12x" if kind == I32 else "q8x" for kind in params))
 
 
-def grow_stack(config: wasmtime.Config, size: int) -> None:
-    """The one setting that the public API lacks, without which the stack of guests stays at wasmtime's default."""
-    _stack_size(ctypes.cast(config.ptr(), _POINTER), size * 2)
-    config.max_wasm_stack = size
-
-
-def _frames(frames: Iterable[wasmtime.Frame]) -> Sequence[Frame]:
-    return [
-        Frame(
-            frame.module_name or "",
-            frame.func_name or f"function {frame.func_index}",
-            frame.func_index,
-            frame.module_offset,
-        )
-        for frame in frames
-    ]
-
-
-def _of_trap(trap: wasmtime.Trap) -> Trapped:
-    code = trap.trap_code
-    if code is wasmtime.TrapCode.OUT_OF_FUEL:
-        return Trapped(TOO_LONG, _frames(trap.frames), interrupted=True)
-    reason = code.name.lower().replace("_", " ") if code else trap.message.splitlines()[0]
-    return Trapped(reason, _frames(trap.frames))
-
-
-def _of_error(error: int, *, interrupted: bool) -> Trapped:
-    vector = _bindings.wasm_frame_vec_t(0, None)
-    _error_trace(error, ctypes.addressof(vector))
-    frames = _frames([wasmtime.Frame._from_ptr(vector.data[index], vector) for index in range(vector.size)])
-    _bindings.wasm_frame_vec_delete(ctypes.byref(vector))
-    text = str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(_bindings.wasmtime_error_t))))
-    return Trapped(TOO_LONG if interrupted else text.splitlines()[0], frames, interrupted=interrupted)
+def _of(trap: Trap, *, cut: bool = False) -> Trapped:
+    late = cut or trap.code == OUT_OF_FUEL
+    return Trapped(TOO_LONG if late else trap.code or str(trap).splitlines()[0], trap.frames, interrupted=late)

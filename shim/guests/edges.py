@@ -15,14 +15,14 @@ can be entered, which call it is in. Fields: shim/member.py. Stub and glue are c
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-import wasmtime
-
-from shim.guests.binding import CALL_TYPE, Extern
+from shim.guests import wasmtime
+from shim.guests.binding import CALL_TYPE
 from shim.guests.engine import Engine
 from shim.guests.glue import GLUE, STUB
+from shim.guests.modules import Loaded
 from shim.member import Edge
+from shim.record import Record
 
 PAGE = 64 << 10
 
@@ -30,8 +30,7 @@ Broken = Callable[[Sequence[int], BaseException], int]
 """Gives the result of a call, by its arguments and by what ended the entry; or raises what is to go on upwards."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CallerEnd:
+class CallerEnd(Record):
     """What edges know of the guest that calls; `call` and `finish` are the kernel's functions for it."""
 
     memory: wasmtime.Memory
@@ -40,8 +39,7 @@ class CallerEnd:
     finish: wasmtime.Func
 
 
-@dataclass(frozen=True, kw_only=True)
-class CalleeEnd:
+class CalleeEnd(Record):
     """What edges know of the guest that answers; `answer` is the kernel's function for it, `entries` its stub's table."""
 
     memory: wasmtime.Memory
@@ -59,18 +57,17 @@ class Edges:
         """`limit`: bytes of a message."""
         self._engine = engine
         self._store = engine.store
-        self.stub = wasmtime.Module(engine.engine, STUB)
-        self._glue = wasmtime.Module(engine.engine, GLUE)
-        self.control = wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(1, None)))
-        self._base = ctypes.addressof(self.control.data_ptr(self._store).contents)
+        self.stub = Loaded(wasmtime.Module.compiled(engine.engine, wasmtime.wat2wasm(STUB)))
+        self._glue: Loaded | None = None
+        self.control = wasmtime.Memory(self._store, 1)
+        self._base = self.control.base(self._store)
         self._used = 0
         self._limit = limit
         self._guard = engine.crossing.guard(len(CALL_TYPE[0]), self._broken, self._too_deep)
         self._guarded: dict[int, tuple[wasmtime.Func, Broken, Callable[[], int]]] = {}
 
     def constant(self, value: int) -> wasmtime.Global:
-        kind = wasmtime.GlobalType(wasmtime.ValType.i32(), False)
-        return wasmtime.Global(self._store, kind, wasmtime.Val.i32(value))
+        return wasmtime.Global(self._store, value)
 
     def allocate(self, size: int) -> int:
         """Room in the control memory, of zeros; where it begins. It is never given back."""
@@ -103,7 +100,7 @@ class Edges:
         neither where it is fused.
         """
         crossing = self._engine.crossing
-        parts: Mapping[str, Extern] = {
+        parts: Mapping[str, wasmtime.Extern] = {
             "kernel.control": self.control,
             "caller.memory": caller.memory,
             "callee.memory": callee.memory,
@@ -113,8 +110,10 @@ class Edges:
             "kernel.finish": caller.finish,
             "kernel.answer": callee.answer,
         }
-        wanted = [parts[f"{each.module}.{each.name}"] for each in self._glue.imports]
-        glue = crossing.instance(self._glue, wanted).exports(self._store)
+        if self._glue is None:  # a node of one guest needs none
+            self._glue = Loaded(wasmtime.Module.compiled(self._engine.engine, wasmtime.wat2wasm(GLUE)))
+        wanted = [parts[f"{module}.{name}"] for module, name, _ in self._glue.imports]
+        glue = crossing.instance(self._glue.module, wanted)
         numbers = {
             "limit": self._limit,
             "caller": caller.control,
@@ -127,7 +126,7 @@ class Edges:
         for name, value in numbers.items():
             number = glue[name]
             assert isinstance(number, wasmtime.Global), "see GLUE"
-            number.set_value(self._store, wasmtime.Val.i32(value))
+            number.set(self._store, value)
         call, answer = glue["call"], glue["answer"]
         assert isinstance(call, wasmtime.Func), "see GLUE"
         assert isinstance(answer, wasmtime.Func), "see GLUE"
@@ -136,7 +135,7 @@ class Edges:
         callee.entries.set(self._store, edge.index, answer)
         if edge.fused:
             return call
-        where = ctypes.addressof(call._func)
+        where = call.address
         self._guarded[where] = call, broken, too_deep
         return crossing.native(*CALL_TYPE, *self._guard(where))
 

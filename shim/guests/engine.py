@@ -11,10 +11,10 @@ from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import wasmtime
-
 from shim.clock import MS, Clock
-from shim.guests.binding import Crossing, Frame, Trapped
+from shim.guests import wasmtime
+from shim.guests.binding import Crossing, Trapped
+from shim.guests.library import Frame
 from shim.guests.modules import Modules, configuration, stack_for, target
 from shim.line import LIMIT, NEVER, RUNS, Hooks, Line
 from shim.member import GRACE
@@ -81,8 +81,7 @@ class Engine:
         self.engine = shared.engine
         self.modules = shared.modules
         self.store = wasmtime.Store(self.engine)
-        many = 1 << 30
-        self.store.set_limits(memory_size=memory, table_elements=1 << 17, instances=many, tables=many, memories=many)
+        self.store.set_limits(memory=memory, elements=1 << 17, others=1 << 30)
         self.store.set_epoch_deadline(1)
         self.interruption: BaseException | None = None
         self.crossing = Crossing(self.store, self._goes_on, shared.stack)
@@ -104,8 +103,8 @@ class Engine:
     def frames(self) -> Sequence[Frame]:
         """The functions of guests on the stack now, innermost first: known by tripping on purpose."""
         if self._trip is None:
-            module = wasmtime.Module(self.engine, '(module (func (export "trip") unreachable))')
-            trip = self.crossing.instance(module, []).exports(self.store)["trip"]
+            code = wasmtime.wat2wasm('(module (func (export "trip") unreachable))')
+            trip = self.crossing.instance(wasmtime.Module.compiled(self.engine, code), [])["trip"]
             assert isinstance(trip, wasmtime.Func), "as written above"
             self._trip = self.crossing.entry(trip, 0)
         try:

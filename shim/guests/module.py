@@ -4,22 +4,20 @@ A guest that is a core WebAssembly module: its instance, its imports, its entrie
 
 import ctypes
 import itertools
-import mmap
-import traceback
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import wasmtime
-
 from shim.abi import I32, MASK, Abi, Import, Served
 from shim.calls import Call
-from shim.guests.binding import CALL_TYPE, Extern, Frame, Trapped
+from shim.guests import pages, wasmtime
+from shim.guests.binding import CALL_TYPE, Trapped
 from shim.guests.edges import CalleeEnd, CallerEnd, Edges
 from shim.guests.engine import Engine
 from shim.guests.glue import NAMES
-from shim.guests.modules import signature
+from shim.guests.library import Frame
 from shim.guests.online import USUAL, OnLine
+from shim.guests.wasmtime import signature
 from shim.member import EDGE, FIELDS, Crash, Edge, Member, Way
 from shim.messages import Code, Failure, NodeError, Unwinding
 from shim.wasi import Wasi
@@ -35,12 +33,6 @@ ENTRIES: Mapping[str, tuple[list[str], list[str]]] = {
 """Exports that the kernel enters, with their parameters and results."""
 _LINES = ("parigot_alloc", "parigot_handle", "parigot_resume")
 """Of these, those that the line enters."""
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-_LIBC.mmap.restype = ctypes.c_void_p
-_NOTHING = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10 | getattr(mmap, "MAP_NORESERVE", 0x4000)
-"""For mmap, with MAP_FIXED, which Python does not name: address space without memory behind it (mmap(2))."""
 
 
 class GuestMemory:
@@ -61,10 +53,10 @@ class GuestMemory:
         with those of the other dead ones: a process may have no more than 65,530 (vm.max_map_count).
         """
         if self._memory is not None and self.size():
-            _LIBC.mmap(self.base, self._size, 0, _NOTHING, -1, 0)
+            pages.drop(self.base, self._size)
         self._memory, self.base, self._size = memory, 0, 0
         if memory is not None:
-            self.base = ctypes.addressof(memory.data_ptr(self._engine.store).contents)
+            self.base = memory.base(self._engine.store)
 
     def holds(self, end: int) -> bool:
         return end <= self._size or end <= self.size()
@@ -133,13 +125,13 @@ class ModuleGuest:
 
     def _stub(self, empty: wasmtime.Func) -> tuple[wasmtime.Func, wasmtime.Func]:
         """The guest's `call` and `answer`, for all its instances."""
-        parts: Mapping[str, Extern] = {
+        parts: Mapping[str, wasmtime.Extern] = {
             "control": self._edges.control,
             "self": self._edges.constant(self._control),
             "empty": empty,
         }
-        wanted = [parts[each.name or ""] for each in self._edges.stub.imports]
-        stub = self._engine.crossing.instance(self._edges.stub, wanted).exports(self._store)
+        wanted = [parts[name] for _, name, _ in self._edges.stub.imports]
+        stub = self._engine.crossing.instance(self._edges.stub.module, wanted)
         slots, entries, call, answer = stub["slots"], stub["entries"], stub["call"], stub["answer"]
         assert isinstance(slots, wasmtime.Table), "see STUB"
         assert isinstance(entries, wasmtime.Table), "see STUB"
@@ -154,7 +146,7 @@ class ModuleGuest:
         for name in ("memory", "_start"):
             if name not in exports:
                 raise NodeError(f"{self._member.name}: it exports no {name}: a guest is a command of WASI preview 1")
-        if exports["memory"] != wasmtime.MemoryType.__name__:
+        if exports["memory"] != "memory":
             raise NodeError(f"{self._member.name}: its export memory is no memory: see schemas/abi.md")
         for name, (params, results) in ENTRIES.items():
             if name in exports:
@@ -267,7 +259,7 @@ class ModuleGuest:
         try:
             self._unlink()
             self.memory.use(None)
-            exports = self._engine.crossing.instance(self._module.module, self._imports).exports(self._store)
+            exports = self._engine.crossing.instance(self._module.module, self._imports)
             memory = exports["memory"]
             assert isinstance(memory, wasmtime.Memory), "checked in _check_exports"
             self.memory.use(memory)
@@ -280,8 +272,9 @@ class ModuleGuest:
             try:
                 self._entries["_start"]()
             except Served:
-                if "parigot_handle" not in exports:  # noticed now, not at the first call
+                if "parigot_handle" not in self._module.exports:  # noticed now, not at the first call
                     raise Crash("it exports no function parigot_handle") from None
+                self._module.settle()
                 return True
         except BaseException as ending:
             raise self._ended(ending) from None
@@ -364,6 +357,8 @@ class ModuleGuest:
         if isinstance(ending, Unwinding) or not isinstance(ending, Exception):
             return ending
         # A fault of the kernel's own: it is the guest's crash, and the others go on.
+        import traceback  # noqa: PLC0415 - it costs a start 3 ms
+
         return Crash(f"a system call or an entry went wrong: {ending!r}", "".join(traceback.format_exception(ending)))
 
     def _trace(self, frames: Sequence[Frame]) -> str:

@@ -6,19 +6,14 @@ Code is compiled for the platform, never for the processor at hand, so that the 
 
 import contextlib
 import functools
-import hashlib
 import os
-import platform
 import stat
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import wasmtime
-
-from shim.guests.binding import grow_stack
+from shim.guests import pages, wasmtime
+from shim.guests.library import WasmtimeError, version
 from shim.messages import NodeError
 
 BASE, LEVEL = 32 << 20, 256 << 10
@@ -36,40 +31,46 @@ def stack_for(guests: int) -> int:
 
 def target() -> str:
     """The platform that modules are compiled for: a target triple."""
-    machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(os.uname().machine, os.uname().machine)
     return f"{machine}-unknown-linux-gnu"
 
 
-def configuration(*, fuel: bool, triple: str, strict: bool = False, stack: int = BASE) -> wasmtime.Config:
-    """All settings that compiled code depends on; `strict`: what a guest may use, rather than the kernel's own modules."""
+def configuration(
+    *, fuel: bool, triple: str, strict: bool = False, stack: int = BASE, parallel: bool = False
+) -> wasmtime.Config:
+    """
+    All settings that compiled code depends on; `strict`: what a guest may use, rather than the kernel's own modules. `parallel`:
+    to compile on all processors; for the few lines of the kernel's own modules that costs more than it saves.
+    """
     config = wasmtime.Config()
+    config.set("parallel_compilation", parallel)
     if sys.platform == "linux":
-        config.target = triple
-    config.epoch_interruption = True
-    config.consume_fuel = fuel
-    config.cranelift_nan_canonicalization = fuel
-    config.wasm_relaxed_simd_deterministic = True
+        config.target(triple)
+    config.set("epoch_interruption", True)
+    config.set("consume_fuel", fuel)
+    config.set("cranelift_nan_canonicalization", fuel)
+    config.set("wasm_relaxed_simd_deterministic", True)
     # No more than guests need; several memories would be a way around the limit of one, and edges know two.
-    config.wasm_multi_memory = not strict
-    config.wasm_memory64 = False
-    config.wasm_threads = False
-    grow_stack(config, stack)
+    config.set("wasm_multi_memory", not strict)
+    config.set("wasm_memory64", False)
+    config.set("wasm_threads", False)
+    config.stack(stack)
     return config
 
 
 def compiled(module: bytes, name: str, *, fuel: bool = False, triple: str = "") -> bytes:
     """A module's machine code, serialised. Raises NodeError, with the `name`, when it is no valid module."""
-    engine = wasmtime.Engine(configuration(fuel=fuel, triple=triple or target()))
     try:
-        return bytes(_compiled(engine, module).serialize())
-    except wasmtime.WasmtimeError as error:
+        return _compiled(module, fuel=fuel, triple=triple or target())
+    except WasmtimeError as error:
         raise NodeError(f"{name}: {_on_one_line(error)}") from error
 
 
-def _compiled(engine: wasmtime.Engine, code: bytes) -> wasmtime.Module:
+def _compiled(module: bytes, *, fuel: bool, triple: str) -> bytes:
     """Raises WasmtimeError: no module, or one that uses more than a guest may."""
-    wasmtime.Module.validate(wasmtime.Engine(configuration(fuel=False, triple=target(), strict=True)), code)
-    return wasmtime.Module(engine, code)
+    wasmtime.validate(wasmtime.Engine(configuration(fuel=False, triple=target(), strict=True)), module)
+    engine = wasmtime.Engine(configuration(fuel=fuel, triple=triple, parallel=True))
+    return wasmtime.Module.compiled(engine, module).serialize()
 
 
 def _on_one_line(error: Exception) -> str:
@@ -77,31 +78,21 @@ def _on_one_line(error: Exception) -> str:
     return ": ".join(line for line in lines if line and line != "Caused by:")
 
 
-def signature(params: Iterable[object], results: Iterable[object]) -> str:
-    """A function's type in words: (i32, i32) -> (i64)."""
-    return f"({', '.join(map(str, params))}) -> ({', '.join(map(str, results))})"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A module, and what it imports (module, name, type) and exports (name, type): a function's signature, else its kind."""
+    """A module, and what it imports (module, name, type) and exports (name to type): a function's signature, else its kind."""
 
-    module: wasmtime.Module
-    imports: Sequence[tuple[str, str, str]]
-    exports: Mapping[str, str]
+    def __init__(self, module: wasmtime.Module) -> None:
+        self.module = module
+        self.imports: Sequence[tuple[str, str, str]] = module.imports()
+        self.exports: Mapping[str, str] = dict(module.exports())
 
-
-def _loaded(module: wasmtime.Module) -> Loaded:
-    def words(found: object) -> str:
-        if isinstance(found, wasmtime.FuncType):
-            return signature(found.params, found.results)
-        return type(found).__name__
-
-    return Loaded(
-        module=module,
-        imports=[(each.module, each.name or "", words(each.type)) for each in module.imports],
-        exports={each.name: words(each.type) for each in module.exports},
-    )
+    def settle(self) -> None:
+        """
+        A guest of it has started: the code of that, the larger part for Go, is not kept in memory for it. What is needed once
+        more is mapped from the file again.
+        """
+        if self.module.of_file:
+            pages.unmap_file(*self.module.image())
 
 
 class Modules:
@@ -121,46 +112,49 @@ class Modules:
         """The module: precompiled where that fits this engine, from the cache, or compiled now. Raises NodeError."""
         if compiled is not None and not self._fuel:
             try:
-                return self._once(compiled, lambda: wasmtime.Module.deserialize_file(self._engine, str(compiled)))
-            except (wasmtime.WasmtimeError, OSError) as error:
+                return self._once(compiled, lambda: wasmtime.Module.deserialize_file(self._engine, compiled))
+            except (WasmtimeError, OSError) as error:
                 self._say(f"compiling now: the precompiled guests do not fit this engine: {_on_one_line(error)}")
         try:
             code = wasm.read_bytes()
-            return self._once(hashlib.sha256(code).hexdigest(), lambda: self._kept_or_made(code))
+            digest = _digest(code)
+            return self._once(digest, lambda: self._kept_or_made(code, digest))
         except OSError as error:
             raise NodeError(f"{wasm}: {error.strerror}: build the app") from error
-        except wasmtime.WasmtimeError as error:
+        except WasmtimeError as error:
             raise NodeError(f"{wasm}: not a WebAssembly module: {_on_one_line(error)}: build it again") from error
 
     def _once(self, key: Path | str, make: Callable[[], wasmtime.Module]) -> Loaded:
         if key not in self._known:
-            self._known[key] = _loaded(make())
+            self._known[key] = Loaded(make())
         return self._known[key]
 
-    def _kept_or_made(self, code: bytes) -> wasmtime.Module:
-        kept = self._kept(code)
+    def _kept_or_made(self, code: bytes, digest: str) -> wasmtime.Module:
+        kept = self._kept(digest)
         if kept is not None and (ours := _ours(kept)):
-            with contextlib.suppress(wasmtime.WasmtimeError):
-                return wasmtime.Module.deserialize_file(self._engine, str(ours))
+            with contextlib.suppress(WasmtimeError):
+                return wasmtime.Module.deserialize_file(self._engine, ours)
         elif kept is not None and os.path.lexists(kept):
             self._say(f"compiling now: others can write to the cache, or to a folder above it: {kept.parent}")
-        module = _compiled(self._engine, code)
+        made = _compiled(code, fuel=self._fuel, triple=target())
         if kept is not None:
-            _keep(kept, bytes(module.serialize()))
-        return module
+            _keep(kept, made)
+        return wasmtime.Module.deserialize(self._engine, made)
 
-    def _kept(self, code: bytes) -> Path | None:
+    def _kept(self, digest: str) -> Path | None:
         if self._cache is None:
             return None
-        key = hashlib.sha256(f"{_version()} {target()} {self._fuel}\n".encode() + code).hexdigest()
+        key = _digest(f"{version()} {target()} {self._fuel} {digest}".encode())
         return self._cache / f"{key[:40]}.cwasm"
 
 
-@functools.cache
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - costs a node that has its code already 20 ms of its start
+# What a node that has its code already does without is imported where it is used.
 
-    return version("wasmtime")
+
+def _digest(content: bytes) -> str:
+    from hashlib import sha256  # noqa: PLC0415 - 3 ms
+
+    return sha256(content).hexdigest()
 
 
 def _ours(path: Path) -> Path | None:
@@ -184,9 +178,11 @@ def _ours(path: Path) -> Path | None:
 
 def _keep(path: Path, code: bytes) -> None:
     """Atomically; a cache that cannot be written is no cache, and no error."""
+    from tempfile import mkstemp  # noqa: PLC0415 - 4 ms
+
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent)
+        descriptor, name = mkstemp(dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(code)

@@ -3,9 +3,8 @@
 import ctypes
 from collections.abc import Sequence
 
-import wasmtime
-
 from shim import native
+from shim.guests import wasmtime
 from shim.guests.binding import CALL_TYPE
 from shim.guests.engine import Engine
 from shim.member import Way
@@ -42,11 +41,11 @@ class OnLine:
 
     def starts(self, memory: wasmtime.Memory, base: int, entries: Sequence[object]) -> None:
         """A fresh instance: its memory and where that lies; its functions alloc, handle and resume, where it has them."""
-        raw = [ctypes.addressof(each._func) if isinstance(each, wasmtime.Func) else None for each in entries]
+        raw = [each.address if isinstance(each, wasmtime.Func) else None for each in entries]
         functions = (POINTER * len(raw))(*raw)
         self._kept[:] = [each for each in self._kept if not isinstance(each, tuple)]
         self._kept.append((memory, *entries))
-        self._starts(self.at, ctypes.addressof(memory._memory), base, ctypes.addressof(functions))
+        self._starts(self.at, memory.address, base, ctypes.addressof(functions))
 
     def ends(self) -> None:
         """The instance is gone."""

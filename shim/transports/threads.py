@@ -7,7 +7,6 @@ other one is as good as another node.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Lock
 
 from shim.calls import Call, Ticket
@@ -19,17 +18,24 @@ from shim.scheduler import Scheduler
 _UNUSABLE = (State.RESTING, State.ENDED)
 
 
-@dataclass(kw_only=True, eq=False)
 class Place:
-    """Where a service can be had: a thread, by its loop and scheduler. `submit` is called there, `state` anywhere."""
-
-    name: str
-    loop: Loop
-    scheduler: Scheduler
-    submit: Callable[[Call], None]
-    state: Callable[[], State]
-    open: int = 0
-    """Calls on their way to it or in work there."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        loop: Loop,
+        scheduler: Scheduler,
+        submit: Callable[[Call], None],
+        state: Callable[[], State],
+    ) -> None:
+        """Where a service can be had: a thread, by its loop and scheduler. `submit` is called there, `state` anywhere."""
+        self.name = name
+        self.loop = loop
+        self.scheduler = scheduler
+        self.submit = submit
+        self.state = state
+        self.open = 0
+        """Calls on their way to it or in work there."""
 
     def rank(self) -> tuple[int, int]:
         """The lower, the sooner it will see to a call."""

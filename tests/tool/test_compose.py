@@ -64,7 +64,7 @@ LONE = Graph(start=("client",), program="client", order=("client",), declaration
 
 def images(of: Plan, kind: Container = "portable") -> Mapping[str, Image]:
     def image(name: str, kind: Container) -> Image:
-        command = ("/usr/bin/python3.11", "-m", "shim") if kind == "portable" else ("/service.wasm",)
+        command = ("/usr/bin/python3.11", "-S", "-m", "shim") if kind == "portable" else ("/service.wasm",)
         return Image(name=f"vinyl/{name}", kind=kind, layers=(), command=command, config=b"", manifest=name.encode())
 
     return {node.name: image(node.name, kind if node.guests else "portable") for node in of.nodes}

@@ -118,7 +118,7 @@ def blob(digest: str) -> str:
 
 def test_a_portable_image_starts_the_shim_as_nobody_with_the_bases_own_environment() -> None:
     config = json.loads(made().config)
-    assert config["config"]["Entrypoint"] == ["/usr/bin/python3", "-m", "shim", "/app/node.json"]
+    assert config["config"]["Entrypoint"] == ["/usr/bin/python3", "-S", "-m", "shim", "/app/node.json"]
     assert config["config"]["User"] == "65532:65532"
     assert {"LANG=C", "PYTHONPATH=/opt/parigot"} <= set(config["config"]["Env"])
     assert config["created"] == "1970-01-01T00:00:00Z"
