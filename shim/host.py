@@ -25,6 +25,7 @@ from shim.guests.engine import Shared
 from shim.ingress import Inside, Outside
 from shim.instances import Instances
 from shim.kernel import Target
+from shim.launching import Launching
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
@@ -110,7 +111,7 @@ class Host:
                 self._start(self._guests[name])
         end = self._clock.peek() + self.node.startup
         for service in sorted({service for port in self.node.ports for service in port.services}):
-            kernel.await_ready("ingress", service, end=end)
+            Launching(kernel).await_ready("ingress", service, end=end)
         for port in self.node.ports:
             self._log.record("ingress", "listening", fields={"port": port.port})
         self._open = True

@@ -21,8 +21,6 @@ EVENTS = 65_536
 """Open events of one guest."""
 TOLD = 256
 """Refusals of one guest that are told in the log."""
-AGAIN = 50 * MS
-"""Between two looks at whether a required service is ready."""
 
 
 class Target(Protocol):
@@ -70,26 +68,6 @@ class Kernel:
         """The hooks above: of the runner, and of what hands over between the kernel and the line."""
         self.cells = scheduler.cells
         self.run = run
-
-    # --- ready or not ---------------------------------------------------------------------------------------------------
-
-    def await_ready(self, who: str, service: str, *, end: int, within: Call | None = None) -> None:
-        """Until the service is ready. Raises Refused when it is not by `end`, on the node's clock."""
-        target = self.target(service)
-        while True:
-            answers: list[str] = []
-            target.check(answers.append)
-            self.drive(lambda answers=answers: bool(answers), within)  # type: ignore[misc]
-            if not answers[0]:
-                return
-            if self.clock.peek() + AGAIN >= end:
-                raise Refused(
-                    f"{who} waited {self.node.startup // MS} ms (timeouts.startup) for {service}: {answers[0]}; look at "
-                    "the log of the service that exports it"
-                )
-            alarms: list[bool] = []
-            self.scheduler.at(self.clock.peek() + AGAIN, lambda alarms=alarms: alarms.append(True))  # type: ignore[misc]
-            self.drive(lambda alarms=alarms: bool(alarms), within)  # type: ignore[misc]
 
     # --- after launch ------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,14 @@
 What a guest may declare before `launch`, and when it may go on: the lock is the whole truth, and a guest that strays is refused.
 """
 
+from shim.calls import Call
+from shim.clock import MS
 from shim.kernel import Kernel
 from shim.member import Member, State
 from shim.messages import Code, Failure, Refused
 
+AGAIN = 50 * MS
+"""Between two looks at whether a required service is ready."""
 _LOCK = (
     "`parigot-oci check` brings the lock up to date, as long as what a guest declares depends on its args and env alone"
 )
@@ -62,11 +66,29 @@ class Launching:
             )
         end = member.limit if member.limit is not None else self._kernel.clock.peek() + self._kernel.node.startup
         for service in sorted(member.requires):
-            self._kernel.await_ready(member.name, service, end=end, within=member.within)
+            self.await_ready(member.name, service, end=end, within=member.within)
         member.state = State.LAUNCHED
         if member.spec.is_program:
             member.limit = None
             member.body.limit(None)
+
+    def await_ready(self, who: str, service: str, *, end: int, within: Call | None = None) -> None:
+        """Until the service is ready. Raises Refused when it is not by `end`, on the node's clock."""
+        target = self._kernel.target(service)
+        while True:
+            answers: list[str] = []
+            target.check(answers.append)
+            self._kernel.drive(lambda answers=answers: bool(answers), within)  # type: ignore[misc]
+            if not answers[0]:
+                return
+            if self._kernel.clock.peek() + AGAIN >= end:
+                raise Refused(
+                    f"{who} waited {self._kernel.node.startup // MS} ms (timeouts.startup) for {service}: {answers[0]}; look at "
+                    "the log of the service that exports it"
+                )
+            alarms: list[bool] = []
+            self._kernel.scheduler.at(self._kernel.clock.peek() + AGAIN, lambda alarms=alarms: alarms.append(True))  # type: ignore[misc]
+            self._kernel.drive(lambda alarms=alarms: bool(alarms), within)  # type: ignore[misc]
 
     def serve(self, member: Member) -> None:
         """The guest is to serve from now on."""

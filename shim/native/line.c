@@ -309,6 +309,8 @@ static void release_connection(line_t *line, int fd) {
 		connection_of(line, fd)->kind = PYTHONS;
 }
 
+EXPORTED const int32_t taken_size = sizeof(taken_t);
+
 static taken_t *take_work(guest_t *guest, work_t *work, int32_t kind) {
 	line_t *line = guest->line;
 	taken_t *taken = &line->taken;
