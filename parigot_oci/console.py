@@ -18,6 +18,11 @@ PATIENCE = 1.0
 _err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+_told_elsewhere = threading.Event()
+_told_elsewhere.set()
+"""Where stderr is no terminal, it has a line of what takes long as well."""
+
+
 def result(text: str) -> None:
     """What the command was asked for, to stdout, byte for byte and a newline."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -47,6 +52,11 @@ def _told(problem: Problem | str) -> str:
     place = f"{Path.cwd()}/"
     file = problem.file.removeprefix(place)
     return str(Problem(what=problem.what, file=file, line=problem.line, hint=problem.hint))
+
+
+def hush() -> None:
+    """From now on nobody is told what takes long, but on a terminal: what is written is to be the same each time."""
+    _told_elsewhere.clear()
 
 
 @contextmanager
@@ -87,7 +97,8 @@ class _Progress:
             if self.done:  # the timer had just gone off
                 return
             if not _err.is_terminal:
-                _err.print(f"{what} ...")
+                if _told_elsewhere.is_set():
+                    _err.print(f"{what} ...")
             elif not self.status:
                 self.status = _err.status(what)
                 self.status.start()

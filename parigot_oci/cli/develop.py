@@ -98,6 +98,8 @@ def run(
       parigot-oci run --seed 1
       parigot-oci run -- film
     """
+    if seed is not None:
+        console.hush()
     app = steps.load(file)
     ready = steps.prepared(replace(app, log_format=log or app.log_format), names, locked=locked)
     node = running.write_node(ready.app, steps.planned(ready, "monolith"), ready.protos, seed=seed)

@@ -156,6 +156,25 @@ def test_an_interrupt_while_something_is_built_ends_the_tool(tmp_path: Path) -> 
     assert process.returncode == 130
 
 
+def test_under_a_seed_nothing_is_written_of_how_long_something_takes(tmp_path: Path) -> None:
+    slow = {"wasm": "slow.wasm", "build": {"command": ["sh", "-c", "sleep 1.5; exit 3"]}}
+    write(tmp_path, services={"slow": slow})
+    said = [
+        subprocess.run(
+            [*TOOL, "run", *seed],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stderr
+        for seed in ((), ("--seed", "1"))
+    ]
+    assert "compiling slow" in said[0].splitlines()[0]
+    assert "compiling slow" not in said[1]
+
+
 def test_call_reaches_a_service_at_its_port(tmp_path: Path) -> None:
     offered = service(f"{ECHO}:Say") | {"ports": guests.free_ports(1)}
     write(tmp_path, services={"echo": offered})
