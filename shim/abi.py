@@ -233,7 +233,7 @@ class Abi:
         write(self._memory, buffer, cap, b"")
         whole, fitted = self._member.fetchable, self._member.control[FITTED]
         if fitted:  # an edge put it where the guest wanted it, and nowhere else
-            whole = read(self._memory, self._member.control[REPLY], fitted - 1)
+            whole = read(self._memory, self._member.control[REPLY], fitted - 1) if fitted > 0 else None
         if whole is None:
             raise Failure(Code.NOT_FOUND, "no reply to fetch")
         write(self._memory, buffer, cap, whole)

@@ -51,18 +51,18 @@ class Handover:
 
     # --- what the line is told -----------------------------------------------------------------------------------------
 
-    def route(self, path: str, member: Member, method: str, inside: bool) -> None:
-        """Requests for the path, in their usual form, are the line's from now on."""
+    def route(self, path: str, member: Member, method: str, door: int) -> None:
+        """Requests for the path that come in by the door, in their usual form, are the line's from now on."""
         service = path[1:].partition("/")[0]
         number = self._line.route(
             path,
             member.body.on_line,
             member.exports.index(service),
             member.bound[service][method],
-            inside=inside,
+            door,
         )
         if number >= 0:
-            self.routes[number] = Route(service=service, method=method, report=not inside)
+            self.routes[number] = Route(service=service, method=method, report=door != lines.INSIDE)
 
     def reach(self, member: Member, handle: int) -> None:
         """Calls by the handle, in their usual form, are the line's from now on, where it can do them."""
@@ -159,8 +159,9 @@ class Handover:
         if taken.kind == lines.WORK:
             call.status = 0
             return call
-        self._kernel.underway(call, report=route.report)
-        self._on(taken.fd, call)
+        self._kernel.underway(call, report=route.report, since=taken.since)
+        if taken.fd >= 0:  # else the caller is gone
+            self._on(taken.fd, call)
         if taken.waits:
             call.turn = taken.turn
             self._waiting.append(call)
@@ -168,10 +169,14 @@ class Handover:
             member.opened(taken.number, call)
         return call
 
-    def _on(self, fd: int, call: Call) -> None:
+    def _on(self, fd: int, call: Call) -> bool:
+        """False: its connection is gone, which has broken as the request was sent. Nobody has got that."""
         carrier = self._line.carriers.get(fd)
-        if isinstance(carrier, Bearer):
-            carrier.carry_on(call)
+        if not isinstance(carrier, Bearer):
+            call.entered = False
+            return False
+        carrier.carry_on(call)
+        return True
 
     def _entered(self, member: Member, call: Call | None) -> None:
         """The guest is entered, for this call or for none."""
@@ -209,11 +214,10 @@ class Handover:
         if taken.callee >= 0:
             call.children = taken.children
         call.entered = not taken.waits
-        self._kernel.underway(call)
-        if taken.fd >= 0:
-            self._on(taken.fd, call)
-        elif taken.waits:
+        self._kernel.underway(call, since=taken.since)
+        if taken.waits:
             call.turn = taken.turn
+        if taken.waits or (taken.callee < 0 and not self._on(taken.fd, call)):
             self._waiting.append(call)
         return call
 
@@ -253,7 +257,8 @@ class Handover:
             self.take(member, lines.OWN)
         call = self._made(member, handle, method, request, member.current, child, deadline)
         self._kernel.underway(call)
-        self._on(fd, call)
-        if data:
+        if not self._on(fd, call):
+            self._kernel.target(call.service).submit(call)
+        elif data:
             self._line.carriers[fd].came(data)
         return self._kernel.await_end(member, call)

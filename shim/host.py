@@ -247,8 +247,8 @@ class Host:
             exported = frozenset(service for spec in self.node.guests for service in spec.exports)
             door = Inside(main.kernel, exported | set(self._hosted), self._goodbye)
             self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen))
-        for port in self.node.ports:
-            outside = Outside(main.kernel, port, transcoder, self._why_unhealthy)
+        for number, port in enumerate(self.node.ports, 1):
+            outside = Outside(main.kernel, port, number, transcoder, self._why_unhealthy)
             self._servers.append(Server(main.loop, main.kernel, outside, transcoder, (port.address, port.port)))
 
     def _json(self) -> connect.Json:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from shim import connect, vitals
 from shim.config import Port
 from shim.kernel import Kernel
+from shim.line import INSIDE
 from shim.member import State
 from shim.messages import Code, Failure
 from shim.server import Respond
@@ -17,9 +18,13 @@ class Outside:
 
     trusted = False
 
-    def __init__(self, kernel: Kernel, port: Port, transcoder: connect.Json, is_healthy: Callable[[], str]) -> None:
+    def __init__(
+        self, kernel: Kernel, port: Port, number: int, transcoder: connect.Json, is_healthy: Callable[[], str]
+    ) -> None:
+        """`number`: the port's among all of the node's, from 1."""
         self._kernel = kernel
         self._port = port
+        self.number = number
         self._transcoder = transcoder
         self._is_healthy = is_healthy
 
@@ -33,7 +38,7 @@ class Outside:
             raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {method}", executed=False)
 
     def found(self, service: str, method: str) -> None:
-        _found(self._kernel, service, method, inside=False)
+        _found(self._kernel, service, method, self.number)
 
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:
         answer = vitals.answer(path, headers.get("content-type", ""), self._is_healthy, self._serves, body)
@@ -49,6 +54,7 @@ class Inside:
     """The other nodes: all that this node exports answers, and a node that ends says goodbye."""
 
     trusted = True
+    number = INSIDE
 
     def __init__(self, kernel: Kernel, exported: frozenset[str], goodbye: Callable[[str, bool], None]) -> None:
         self._kernel = kernel
@@ -60,7 +66,7 @@ class Inside:
             raise Failure(Code.UNIMPLEMENTED, f"{service} has no method {method}", executed=False)
 
     def found(self, service: str, method: str) -> None:
-        _found(self._kernel, service, method, inside=True)
+        _found(self._kernel, service, method, self.number)
 
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:  # noqa: ARG002
         if path != GOODBYE:
@@ -70,7 +76,7 @@ class Inside:
         return True
 
 
-def _found(kernel: Kernel, service: str, method: str, *, inside: bool) -> None:
+def _found(kernel: Kernel, service: str, method: str, door: int) -> None:
     guest = kernel.targets[service].guest
     if guest is not None and guest.state is State.SERVING:
-        kernel.routed(f"/{service}/{method}", guest, method, inside)
+        kernel.routed(f"/{service}/{method}", guest, method, door)

@@ -13,7 +13,7 @@ from shim.calls import Call, Metadata
 from shim.clock import MS, Clock
 from shim.line import ALL, ALONE, ROOTS
 from shim.logbook import Logbook
-from shim.member import ELSEWHERE, FITTED, HEADED, HELD, KNOWN, MADE, ODD, PRESSING, Crash, Event, Member, State
+from shim.member import ELSEWHERE, FITTED, GONE, HEADED, HELD, KNOWN, MADE, ODD, PRESSING, Crash, Event, Member, State
 from shim.messages import Code, Failure, Refused
 from shim.scheduler import Scheduler
 
@@ -64,7 +64,7 @@ class Kernel:
         self.take_over: Callable[[Member, int], None] = lambda member, what: None
         self.enter_before: Callable[[Member], bool] = lambda member: False
         self.reach: Callable[[Member, int], None] = lambda member, handle: None
-        self.routed: Callable[[str, Member, str, bool], None] = lambda path, member, method, inside: None
+        self.routed: Callable[[str, Member, str, int], None] = lambda path, member, method, door: None
         """The hooks above: of the runner, and of what hands over between the kernel and the line."""
         self.cells = scheduler.cells
         self.run = run
@@ -147,18 +147,15 @@ class Kernel:
         self.underway(call)
         return call
 
-    def underway(self, call: Call, *, report: bool = True) -> None:
-        """From here on its deadline ends the call; a failure is a record of the log (`report`)."""
+    def underway(self, call: Call, *, report: bool = True, since: int | None = None) -> None:
+        """From here on its deadline ends the call, made now or before; a failure is a record of the log (`report`)."""
         if report:
             call.then(self._report)
-        self._time(call)
+        self._time(call, self.clock.peek() if since is None else since)
 
-    def _time(self, call: Call) -> None:
-        """From here on its deadline ends the call."""
-        now = self.clock.peek()
-
+    def _time(self, call: Call, since: int) -> None:
         def late() -> None:
-            allowed = -(-max(0, call.deadline - now) // MS)
+            allowed = -(-max(0, call.deadline - since) // MS)
             call.late(f"{call.service}/{call.method} did not answer within {allowed} ms")
 
         call.timer = self.scheduler.at(call.deadline, late)
@@ -188,10 +185,16 @@ class Kernel:
     def _got(self, member: Member, call: Call) -> None:
         member.last, member.fetchable, member.control[FITTED] = call, call.reply, 0
 
+    def _forget(self, member: Member) -> None:
+        """The reply of the guest's last call is gone; its metadata are not, if it had any."""
+        if member.control[FITTED] not in (0, GONE):  # the kernel's last one is an older one
+            member.last = None
+        member.fetchable, member.control[FITTED] = None, 0
+
     def dispatch(self, member: Member, handle: int, method: int, request: bytes, timeout: int) -> int:
         self._room(member)
         call = self.begin(member, handle, method, request, timeout)
-        member.fetchable, member.control[FITTED] = None, 0
+        self._forget(member)
         event = self._event(member, call)
         call.then(lambda _: self.ring(member, event))
         return event.number
@@ -222,7 +225,7 @@ class Kernel:
         event = member.events.get(number)
         if event is None:
             raise Failure(Code.NOT_FOUND, f"{number} is no open event")
-        member.fetchable, member.control[FITTED] = None, 0
+        self._forget(member)
         if not event.ended and timeout != 0:
             until = self.clock.peek() + timeout * MS if timeout > 0 else None
             if not self._wait_for(member, lambda: event.ended, until, self._scope(member)):

@@ -21,6 +21,8 @@ whoever polls may enter any guest.
 """
 CELLS = 7
 NEVER = (1 << 63) - 1
+INSIDE = 0
+"""The door that the other nodes come in by. The outside's have numbers above: each leads to what its port exposes."""
 NOTHING, OPEN, WORK, DISPATCHED, TIMER = range(5)
 """Kinds of what is taken over."""
 ALL, OWN, ENDED = range(3)
@@ -38,7 +40,7 @@ class Taken(ctypes.Structure):
             (name, ctypes.c_int32)
             for name in ("child", "ended", "work", "children", "callee", "open", "entered", "waits", "turn")
         ),
-        *((name, ctypes.c_int64) for name in ("when", "deadline")),
+        *((name, ctypes.c_int64) for name in ("since", "when", "deadline")),
         *((name, Text) for name in ("id", "caller", "request", "reply")),
     )
     kind: int
@@ -58,6 +60,7 @@ class Taken(ctypes.Structure):
     entered: int
     waits: int
     turn: int
+    since: int
     when: int
     deadline: int
     id: Text
@@ -153,7 +156,8 @@ class Line:
             return 0
 
         def unsent(fd: int, data: int, count: int) -> int:
-            return failed(self.carriers[fd].unsent, ctypes.string_at(data, count))
+            carrier = self.carriers.get(fd)  # it may have broken with what was sent just before
+            return failed(carrier.unsent, ctypes.string_at(data, count)) if carrier is not None else 0
 
         made = _Hooks(
             _WAKE(lambda: failed(hooks.wake)),
@@ -203,10 +207,10 @@ class Line:
     def _spare(self, fd: int) -> None:
         self.carriers[fd].spare()
 
-    def listen(self, fd: int, carrier: Carrier, *, inside: bool) -> None:
-        """Requests may come in, from other nodes or from the outside."""
+    def listen(self, fd: int, carrier: Carrier, door: int) -> None:
+        """Requests may come in by a door: INSIDE, from other nodes, or one of the outside's."""
         self.carriers[fd] = carrier
-        self._listen(self.at, fd, inside)
+        self._listen(self.at, fd, door)
 
     def used(self, fd: int) -> bool:
         """Whether a call has come in or been answered since this was asked last."""
@@ -239,11 +243,11 @@ class Line:
 
     # --- guests ------------------------------------------------------------------------------------------------------
 
-    def route(self, path: str, guest: int, service: int, method: int, *, inside: bool) -> int:
-        """A path at which the guest answers: its number."""
+    def route(self, path: str, guest: int, service: int, method: int, door: int) -> int:
+        """A path at which the guest answers who comes in by the door: its number."""
         data = path.encode()
         add = native.bound("line_route", _INT, POINTER, Text, _INT, POINTER, _INT, _INT)
-        return add(self.at, Text.of(data), inside, guest, service, method)
+        return add(self.at, Text.of(data), door, guest, service, method)
 
     def taken(self, guest: int, what: int) -> Iterator[Taken]:
         """What the line holds of the guest, so much of it. Each is there until the next is asked for."""

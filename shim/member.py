@@ -22,14 +22,15 @@ SHUT, NUMBER, CURRENT, CALL, EDGE, METHOD, ODD, REPLY, ROOM, FITTED, MADE, SETTL
 Fields of a member's `control`: numbers that the kernel shares with the edges that lead to its guest (shim/guests/edges.py),
 and with the line (shim/native/line.h).
 
-SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given last to a call or an event. CURRENT: the call
-that an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes;
-EDGE: by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits
-below. REPLY, ROOM: where its last call by an edge wants the reply, and how many bytes of it; FITTED: the reply's length plus
-1, once an edge or the line has put it there, else 0. MADE: calls that edges have made for its present work since the kernel made
-one, for these have their numbers, too. SETTLED: the call that an edge, or the line, has entered the guest with is the kernel's,
-which is to be told when the entry is over. KNOWN: the line knows whose work its calls are. HELD: what the line has of the guest:
-bits below. TURN: the number given last to something that waits for the guest, here or in the line.
+SHUT: 0 where an edge may enter the guest, else the bits below. NUMBER: given last to a call or an event. CURRENT: the call that
+an edge has entered the guest with, until it is answered or the kernel's; CALL: the same, for as long as the entry takes; EDGE:
+by which edge, from 1; METHOD: the kernel's number of its method. ODD: its own calls are the kernel's to make: bits below.
+REPLY, ROOM: where its last call by an edge wants the reply, and how many bytes of it; FITTED: the reply's length plus 1, once
+an edge or the line has put it there, 0 where the kernel has it, or GONE or BARE. MADE: calls that edges have made for its
+present work since the kernel made one, for these have their numbers, too. SETTLED: the call that an edge, or the line, has
+entered the guest with is the kernel's, which is to be told when the entry is over. KNOWN: the line knows whose work its calls
+are. HELD: what the line has of the guest: bits below. TURN: the number given last to something that waits for the guest, here
+or in the line.
 """
 FIELDS = 16
 """Room for these, and some more."""
@@ -38,7 +39,10 @@ ENTERED, CLOSED, DOWN = 1, 2, 4
 ELSEWHERE, HEADED, PRESSING = 1, 2, 4
 """Bits of ODD: it has said `enter`; it has set headers for its next call; the kernel has not had its turn for a while."""
 
-
+GONE, BARE = -1, -2
+"""
+Of FITTED, once the line has dispatched a call: the reply of the last call is gone. Its metadata are the kernel's, or it had none.
+"""
 RUNG, RUNS = 2, 4
 """Bits of HELD, which is not 0 either while calls or events are the line's: some of these are to be resumed; it is entered."""
 

@@ -4,7 +4,7 @@ from shim import connect
 from shim.calls import METADATA, Call, Metadata
 from shim.clock import MS
 from shim.kernel import Kernel
-from shim.member import FITTED, HEADED, ODD, Member
+from shim.member import FITTED, GONE, HEADED, ODD, Member
 from shim.messages import Code, Failure
 from shim.wire import field
 
@@ -13,7 +13,7 @@ def get(kernel: Kernel, member: Member, number: int, key: str) -> bytes:
     """The value of a key. Raises Failure: NOT_FOUND for an unknown call or no such value."""
     call = _call(kernel, member, number) if number else None
     work = call or member.current
-    last = None if number or member.control[FITTED] else member.last
+    last = member.last if not number and member.control[FITTED] in (0, GONE) else None
     kind, _, name = key.partition(":")
     value: str | bytes | None = None
     match kind:

@@ -36,6 +36,8 @@ class Door(Protocol):
     """What a server lets in."""
 
     trusted: bool
+    number: int
+    """The line's for it: line.INSIDE for the one that is trusted."""
 
     def resolve(self, service: str, method: str) -> None:
         """Raises Failure: UNIMPLEMENTED when no such method is served here."""
@@ -138,7 +140,7 @@ class Exchange:
     def _listens(self) -> None:
         """There is no request, nor the beginning of one: the next one may be the line's."""
         if self._server.line is not None and not self._full:
-            self._server.line.listen(self._fd, self, inside=self._trusted)
+            self._server.line.listen(self._fd, self, self._server.door.number)
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 

@@ -65,13 +65,13 @@ class OnLine:
     def reach(self, handle: int, leads: Way, kernels: object) -> wasmtime.Func:
         """What is to stand in the slot of a handle that leads there, for calls to another node. `kernels`: a callback."""
         if (handle, leads.service) not in self._ways:
-            make = native.bound("line_way", POINTER, POINTER, _INT, POINTER, POINTER, _INT, _INT, POINTER)
+            make = native.bound("line_way", POINTER, POINTER, _INT, POINTER, POINTER, _INT, POINTER)
             kernels_at = ctypes.cast(kernels, POINTER)  # type: ignore[arg-type]
-            at = make(self.at, handle, leads.peer, leads.callee, leads.number, leads.methods, kernels_at)
+            at = make(self.at, handle, leads.peer, leads.callee, leads.methods, kernels_at)
             self._kept.append(kernels)
             self._ways[handle, leads.service] = at, self._crossing.native(*CALL_TYPE, native.address("line_call"), at)
         at, function = self._ways[handle, leads.service]
-        native.bound("way_stands", None, POINTER)(at)
+        native.bound("way_stands", None, POINTER, _INT)(at, leads.number)
         add = native.bound("way_method", None, POINTER, _INT, Text, Text, _INT)
         for method, (path, number) in leads.known.items():
             data, host = path.encode(), leads.host.encode()

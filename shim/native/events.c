@@ -45,6 +45,11 @@ static bool is_own_work(const guest_t *guest) {
 	       guest->work->prefix <= ID_MAX;
 }
 
+/* Whether Python has the metadata of the guest's last call, if any: it had a reply in the usual form otherwise. */
+static bool is_metadata_pythons(const guest_t *guest) {
+	return guest->control[FITTED] == 0 || guest->control[FITTED] == GONE;
+}
+
 /* ---- Dispatch --------------------------------------------------------------------------------------------------------------- */
 
 /* Sends a call to another node. */
@@ -65,7 +70,7 @@ static bool sent(way_t *way, event_t *event, int64_t left, text_t *unsent) {
 /* A call to a guest of this line waits for it. */
 static bool called(const way_t *way, event_t *event, const uint8_t *body, uint32_t len) {
 	guest_t *guest = way->guest;
-	char id[ID_MAX + 16];
+	char id[ID_MAX + 20];
 	event->child = next_child(guest);
 	char *end = put(id, (text_t){event->work->text, event->work->prefix});
 	uint32_t id_len = (uint32_t)(put_number(end, (uint64_t)event->child) - id);
@@ -78,6 +83,7 @@ static bool called(const way_t *way, event_t *event, const uint8_t *body, uint32
 	call->event = event;
 	call->service = way->service;
 	call->method = way->methods[event->method].number;
+	call->since = event->since;
 	call->deadline = event->when;
 	event->call = call;
 	return true;
@@ -98,6 +104,7 @@ static bool dispatched(way_t *way, cell_t *cells) {
 		memcpy(event->request, guest->base + req, len);
 	event->way = way;
 	event->method = (int32_t)method;
+	event->since = now;
 	event->when = deadline;
 	text_t unsent = {0};
 	if (way->callee != NULL ? !called(way, event, guest->base + req, len) : !sent(way, event, deadline - now, &unsent)) {
@@ -107,7 +114,7 @@ static bool dispatched(way_t *way, cell_t *cells) {
 	event_add(guest, event);
 	if (deadline < line->soonest)
 		line->soonest = deadline;
-	guest->control[FITTED] = 0;
+	guest->control[FITTED] = is_metadata_pythons(guest) ? GONE : BARE;
 	cells[0].i64 = event->number;
 	if (unsent.len > 0) {
 		line->hooks.unsent(event->fd, unsent.at, unsent.len);
@@ -130,8 +137,35 @@ static bool rings_before(const alarm_t *one, const alarm_t *other) {
 	return one->when < other->when || (one->when == other->when && one->order < other->order);
 }
 
+static void timer_add(line_t *line, alarm_t timer) {
+	uint32_t at = line->alarm_count++;
+	for (; at > 0 && rings_before(&timer, &line->alarms[(at - 1) / 2]); at = (at - 1) / 2)
+		line->alarms[at] = line->alarms[(at - 1) / 2];
+	line->alarms[at] = timer;
+}
+
+/* The timer that an alarm is for; NULL: its guest has crashed since, or Python has it. */
+static event_t *timer_of(const alarm_t *alarm) {
+	event_t *event = alarm->instance == alarm->guest->instance ? table_find(&alarm->guest->events, alarm->number) : NULL;
+	return event != NULL && event->is_timer && !event->ended ? event : NULL;
+}
+
+/* Alarms for nobody would stay until they are due, which may be in a month. */
+static void timer_clean(line_t *line) {
+	uint32_t count = line->alarm_count;
+	line->alarm_count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		alarm_t alarm = line->alarms[i];
+		if (timer_of(&alarm) != NULL)
+			timer_add(line, alarm);
+	}
+}
+
 static bool timer_reserve(line_t *line) {
 	if (line->alarm_count < line->alarm_room)
+		return true;
+	timer_clean(line);
+	if (line->alarm_count < line->alarm_room / 2) /* else it would be cleaned again and again */
 		return true;
 	uint32_t room = line->alarm_room == 0 ? 64 : line->alarm_room * 2;
 	alarm_t *grown = realloc(line->alarms, room * sizeof *grown);
@@ -140,13 +174,6 @@ static bool timer_reserve(line_t *line) {
 	line->alarms = grown;
 	line->alarm_room = room;
 	return true;
-}
-
-static void timer_add(line_t *line, alarm_t timer) {
-	uint32_t at = line->alarm_count++;
-	for (; at > 0 && rings_before(&timer, &line->alarms[(at - 1) / 2]); at = (at - 1) / 2)
-		line->alarms[at] = line->alarms[(at - 1) / 2];
-	line->alarms[at] = timer;
 }
 
 static alarm_t timer_take(line_t *line) {
@@ -220,8 +247,8 @@ static outcome_t deadlines(line_t *line, int64_t now) {
 outcome_t ring_timers(line_t *line, int64_t now) {
 	while (line->alarm_count > 0 && line->alarms[0].when <= now) {
 		alarm_t timer = timer_take(line);
-		event_t *event = timer.instance == timer.guest->instance ? table_find(&timer.guest->events, timer.number) : NULL;
-		if (event != NULL && event->is_timer && !event->ended)
+		event_t *event = timer_of(&timer);
+		if (event != NULL)
 			event_ended(timer.guest, event);
 	}
 	return line->soonest <= now ? deadlines(line, now) : DONE;
@@ -307,10 +334,11 @@ static void give(guest_t *guest, event_t *event, uint32_t resp, cell_t *cells) {
 	guest->control[FITTED] = (int32_t)event->reply_len + 1;
 	cells[0].i64 = event->reply_len;
 	table_remove(&guest->events, event->number);
-	if (guest->resumed != event) {
+	if (guest->resumed == event)
+		guest->resumed = NULL;
+	else
 		unqueue(guest, event);
-		event_free(event);
-	}
+	event_free(event);
 	note_held(guest);
 }
 
@@ -350,8 +378,7 @@ static outcome_t resume(guest_t *guest, event_t *event) {
 	control[ODD] &= ~PRESSING;
 	control[KNOWN] = 1;
 	control[HELD] |= RUNS;
-	guest->work = event->work;
-	guest->work->refs++;
+	works_for(guest, event->work);
 	guest->resumed = event;
 	bool whole = enter(line, guest->resume, cells, 1, (limit > now ? limit : now) + GRACE * MS, &error);
 	if (guest->resumed == event) { /* Python has not taken it over */
@@ -365,9 +392,13 @@ static outcome_t resume(guest_t *guest, event_t *event) {
 
 /* Enters the guest with what waits for it first, an event or a call; false: there is nothing. */
 static bool enter_next(guest_t *guest, outcome_t *outcome) {
-	event_t *event = guest->resume != NULL ? guest->first : NULL;
+	event_t *event = guest->first;
 	if (event == NULL && guest->next_call == NULL)
 		return false;
+	if (event != NULL && guest->resume == NULL) { /* that is its crash, as soon as it is the kernel's */
+		*outcome = guest->line->hooks.take_over(guest->index) ? FAILED : KERNELS;
+		return true;
+	}
 	if (event != NULL)
 		unqueue(guest, event);
 	*outcome = event != NULL ? resume(guest, event) : deliver(guest);
@@ -378,7 +409,7 @@ outcome_t enter_all(line_t *line) {
 	outcome_t outcome = DONE;
 	for (int32_t i = 0; i < line->guest_count && outcome == DONE; i++)
 		while (outcome == DONE && is_enterable(line->guests[i]) && enter_next(line->guests[i], &outcome))
-			;
+			line->entered = true;
 	return outcome;
 }
 
@@ -389,8 +420,7 @@ outcome_t enter_all(line_t *line) {
 EXPORTED int guest_enter(guest_t *guest, int32_t event, int32_t call) {
 	outcome_t outcome = DONE;
 	while (outcome == DONE && guest->base != NULL && !(guest->control[SHUT] & ENTERED)) {
-		bool resumes = guest->first != NULL && guest->resume != NULL;
-		bool first = resumes ? is_before(guest->first->turn, event)
+		bool first = guest->first != NULL ? is_before(guest->first->turn, event)
 		                     : event == 0 && guest->next_call != NULL && is_before(guest->next_call->turn, call);
 		if (!first || !enter_next(guest, &outcome))
 			break;

@@ -21,6 +21,12 @@ void work_release(work_t *work) {
 	free(work);
 }
 
+void works_for(guest_t *guest, work_t *work) {
+	work->refs++;
+	work_release(guest->work); /* of an entry of Python's, if any */
+	guest->work = work;
+}
+
 bool in_bounds(guest_t *guest, uint32_t at, uint32_t len) {
 	store_t *store = guest->line->store;
 	return (uint64_t)at + len <= store->memory_size(store->context, guest->memory);

@@ -15,8 +15,7 @@ static void begin(guest_t *guest, work_t *work) {
 	control[MADE] = control[SETTLED] = 0;
 	control[ODD] &= ~PRESSING; /* everybody has had a turn */
 	control[KNOWN] = 1;
-	guest->work = work;
-	work->refs++;
+	works_for(guest, work);
 	table_add(&guest->open, work->number, work);
 	control[HELD] |= HOLDS | RUNS;
 }
@@ -26,7 +25,8 @@ static outcome_t refuse(guest_t *guest) {
 	return guest->line->hooks.left(guest->index, LEFT_REFUSED, NULL) ? FAILED : KERNELS;
 }
 
-static outcome_t handle(guest_t *guest, work_t *work, const char *body, uint32_t len) {
+/* The body is this function's to free: not the line's buffer, for the guest may call while it makes room. */
+static outcome_t handle(guest_t *guest, work_t *work, char *body, uint32_t len) {
 	line_t *line = guest->line;
 	int64_t limit = work->deadline + GRACE * MS;
 	cell_t cells[5];
@@ -35,15 +35,17 @@ static outcome_t handle(guest_t *guest, work_t *work, const char *body, uint32_t
 	begin(guest, work);
 	int32_t number = work->number, service = work->service, method = work->method;
 	if (len > 0) {
-		if (guest->alloc == NULL)
-			return refuse(guest);
 		cells[0].i64 = len;
-		if (!enter(line, guest->alloc, cells, 1, limit, &error))
+		bool whole = guest->alloc == NULL || enter(line, guest->alloc, cells, 1, limit, &error);
+		at = guest->alloc == NULL || !whole ? 0 : (uint32_t)cells[0].i32;
+		bool fits = at != 0 && in_bounds(guest, at, len);
+		if (fits)
+			memcpy(guest->base + at, body, len);
+		free(body);
+		if (!whole)
 			return leave(guest, false, error);
-		at = (uint32_t)cells[0].i32;
-		if (at == 0 || !in_bounds(guest, at, len))
+		if (!fits)
 			return refuse(guest);
-		memcpy(guest->base + at, body, len);
 	}
 	cells[0].i64 = number, cells[1].i64 = service, cells[2].i64 = method, cells[3].i64 = at,
 	cells[4].i64 = len;
@@ -53,7 +55,7 @@ static outcome_t handle(guest_t *guest, work_t *work, const char *body, uint32_t
 /* Nanoseconds. How long a handler may run is the manifest's to say, not a stranger's. */
 static int64_t allowed(const line_t *line, const connection_t *connection, uint64_t timeout_ms) {
 	int64_t said = (int64_t)timeout_ms * MS;
-	return timeout_ms == 0 || (!connection->inside && said > line->allowed) ? line->allowed : said;
+	return timeout_ms == 0 || (connection->door != INSIDE && said > line->allowed) ? line->allowed : said;
 }
 
 /* What has come in is for Python to understand. */
@@ -62,29 +64,40 @@ static outcome_t unusual(line_t *line, int fd) {
 	return line->hooks.came(fd) ? FAILED : KERNELS;
 }
 
+/* A copy of the bytes, NULL where there are none; false: there is no memory. */
+static bool keep(const void *data, uint32_t len, char **kept) {
+	*kept = len > 0 ? malloc(len) : NULL;
+	if (*kept != NULL)
+		memcpy(*kept, data, len);
+	return len == 0 || *kept != NULL;
+}
+
 /* A call that has come in: the guest is entered with it, or it waits. */
 static outcome_t begin_request(line_t *line, connection_t *connection, route_t *route, request_t *request, int fd) {
 	guest_t *guest = route->guest;
 	const char *body = line->data + request->head;
+	char *kept = NULL;
 	char own[64];
-	if (!connection->inside) {
+	if (connection->door != INSIDE) {
 		char *end = put(own, (text_t){line->run, (uint32_t)strlen(line->run)});
 		request->call = (text_t){own, (uint32_t)(put_number(end, (uint64_t)++line->cells.roots) - own)};
 	}
 	bool waits = !is_enterable(guest) || guest->next_call != NULL || guest->first != NULL;
 	work_t *work = work_new(request->call, '.', request->caller);
 	if (work == NULL || (waits ? !queue_call(guest, work, body, request->length)
-	                           : (work->number = next_number(guest)) == 0)) {
+	                           : !keep(body, request->length, &kept) || (work->number = next_number(guest)) == 0)) {
+		free(kept);
 		work_release(work);
 		return unusual(line, fd);
 	}
-	if (connection->inside)
+	if (connection->door == INSIDE)
 		clock_see(line->clock, request->clock);
 	work->fd = fd;
 	work->route = (int32_t)(route - line->routes);
 	work->service = route->service;
 	work->method = route->method;
-	work->deadline = monotonic() + allowed(line, connection, request->timeout_ms);
+	work->since = monotonic();
+	work->deadline = work->since + allowed(line, connection, request->timeout_ms);
 	if (work->deadline < line->soonest)
 		line->soonest = work->deadline;
 	connection->kind = CARRIES; /* the next request waits until this one is answered */
@@ -92,7 +105,7 @@ static outcome_t begin_request(line_t *line, connection_t *connection, route_t *
 	connection->event = NULL;
 	connection->call = work;
 	connection->used = true;
-	return waits ? DONE : handle(guest, work, body, request->length);
+	return waits ? DONE : handle(guest, work, kept, request->length);
 }
 
 outcome_t serve(line_t *line, int fd) {
@@ -104,11 +117,11 @@ outcome_t serve(line_t *line, int fd) {
 		return PASSED; /* Python finds the same */
 	line->data_len = (uint32_t)got;
 	request_t request;
-	if (!read_request(line->data, (size_t)got, connection->inside, &request) || request.length > line->limit)
+	if (!read_request(line->data, (size_t)got, connection->door == INSIDE, &request) || request.length > line->limit)
 		return unusual(line, fd);
-	route_t *route = route_of(line, request.path, connection->inside);
+	route_t *route = route_of(line, request.path, connection->door);
 	guest_t *guest = route == NULL ? NULL : route->guest;
-	if (guest == NULL || !may_wait(guest) || request.call.len > ID_MAX || !table_reserve(&guest->open))
+	if (guest == NULL || !may_wait(guest) || request.call.len >= ID_MAX || !table_reserve(&guest->open))
 		return unusual(line, fd);
 	return begin_request(line, connection, route, &request, fd);
 }
@@ -119,10 +132,8 @@ bool may_wait(const guest_t *guest) { return guest->base != NULL && !(guest->con
 
 bool queue_call(guest_t *guest, work_t *call, const void *body, uint32_t len) {
 	line_t *line = guest->line;
-	if (!may_wait(guest) || line->queued_bytes + len > WAITING_MAX || (len > 0 && (call->body = malloc(len)) == NULL))
+	if (!may_wait(guest) || line->queued_bytes + len > WAITING_MAX || !keep(body, len, &call->body))
 		return false;
-	if (len > 0)
-		memcpy(call->body, body, len);
 	call->body_len = len;
 	call->turn = next_turn(guest);
 	if (guest->last_call != NULL)
@@ -159,19 +170,13 @@ outcome_t deliver(guest_t *guest) {
 	unqueue_call(guest, call);
 	char *body = call->body;
 	call->body = NULL;
-	outcome_t outcome = handle(guest, call, body, call->body_len);
-	free(body);
-	return outcome;
+	return handle(guest, call, body, call->body_len);
 }
 
 /* The answer of a guest of this line; false: there is no memory. */
 static bool give_answer(event_t *event, const uint8_t *body, uint32_t len) {
-	char *reply = len > 0 ? malloc(len) : NULL;
-	if (len > 0 && reply == NULL)
+	if (!keep(body, len, &event->reply))
 		return false;
-	if (len > 0)
-		memcpy(reply, body, len);
-	event->reply = reply;
 	event->reply_len = len;
 	event->call = NULL;
 	event_ended(event->guest, event);
@@ -184,7 +189,7 @@ static void send_answer(guest_t *guest, work_t *work, const uint8_t *body, uint3
 	if (work->fd < 0)
 		return; /* the caller is gone */
 	connection_t *connection = connection_of(line, work->fd);
-	size_t head = write_reply(line->out, len, connection->inside ? line->clock : NULL);
+	size_t head = write_reply(line->out, len, connection->door == INSIDE ? line->clock : NULL);
 	struct iovec parts[] = {{line->out, head}, {(void *)body, len}};
 	struct msghdr message = {.msg_iov = parts, .msg_iovlen = len > 0 ? 2 : 1};
 	ssize_t sent = sendmsg(work->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -50,9 +50,9 @@ static bool connection_reserve(line_t *line, int fd) {
 }
 
 /* A request may come in on the connection, which has none. */
-EXPORTED void line_listen(line_t *line, int fd, int inside) {
+EXPORTED void line_listen(line_t *line, int fd, int32_t door) {
 	if (connection_reserve(line, fd))
-		*connection_of(line, fd) = (connection_t){.kind = LISTENS, .inside = inside != 0};
+		*connection_of(line, fd) = (connection_t){.kind = LISTENS, .door = door};
 }
 
 /* The connection is to be closed: nobody here is to know it any more. */
@@ -196,23 +196,23 @@ EXPORTED void guest_ends(guest_t *guest) {
 	}
 }
 
-static route_t *route_slot(line_t *line, text_t path, bool inside) {
+static route_t *route_slot(line_t *line, text_t path, int32_t door) {
 	for (uint32_t i = 0; i < line->route_count; i++) {
 		route_t *route = &line->routes[i];
-		if (route->path.len == path.len && route->inside == inside && memcmp(route->path.at, path.at, path.len) == 0)
+		if (route->path.len == path.len && route->door == door && memcmp(route->path.at, path.at, path.len) == 0)
 			return route;
 	}
 	return NULL;
 }
 
-route_t *route_of(line_t *line, text_t path, bool inside) {
-	route_t *route = route_slot(line, path, inside);
+route_t *route_of(line_t *line, text_t path, int32_t door) {
+	route_t *route = route_slot(line, path, door);
 	return route != NULL && route->guest != NULL ? route : NULL;
 }
 
-/* A path at which a guest answers. Returns its number, or -1. */
-EXPORTED int32_t line_route(line_t *line, text_t path, int inside, guest_t *guest, int32_t service, int32_t method) {
-	route_t *route = route_slot(line, path, inside != 0);
+/* A path at which a guest answers who comes in by the door. Returns its number, or -1. */
+EXPORTED int32_t line_route(line_t *line, text_t path, int32_t door, guest_t *guest, int32_t service, int32_t method) {
+	route_t *route = route_slot(line, path, door);
 	if (route == NULL) {
 		route_t *grown = realloc(line->routes, (line->route_count + 1) * sizeof *grown);
 		char *copy = malloc(path.len);
@@ -224,7 +224,7 @@ EXPORTED int32_t line_route(line_t *line, text_t path, int inside, guest_t *gues
 		}
 		route = &line->routes[line->route_count++];
 		put(copy, path);
-		*route = (route_t){.path = {copy, path.len}, .inside = inside != 0};
+		*route = (route_t){.path = {copy, path.len}, .door = door};
 	}
 	route->guest = guest;
 	route->service = service;
@@ -232,9 +232,9 @@ EXPORTED int32_t line_route(line_t *line, text_t path, int inside, guest_t *gues
 	return (int32_t)(route - line->routes);
 }
 
-/* A handle of the guest's that leads to a peer, or to a guest's service of this number; NULL: there is no memory. */
+/* A handle of the guest's that leads to a peer, or to a guest of this line; NULL: there is no memory. */
 EXPORTED way_t *line_way(
-    guest_t *guest, int32_t handle, peer_t *peer, guest_t *callee, int32_t service, int32_t methods, callback_t python) {
+    guest_t *guest, int32_t handle, peer_t *peer, guest_t *callee, int32_t methods, callback_t python) {
 	way_t *way = calloc(1, sizeof *way);
 	if (way == NULL || (way->methods = calloc((size_t)methods, sizeof(method_t))) == NULL) {
 		free(way);
@@ -244,14 +244,14 @@ EXPORTED way_t *line_way(
 	way->handle = handle;
 	way->peer = peer;
 	way->callee = callee;
-	way->service = service;
 	way->python = python;
 	way->method_count = methods;
 	return way;
 }
 
-/* The way stands for its handle, in place of any other. */
-EXPORTED void way_stands(way_t *way) {
+/* The way stands for its handle, in place of any other; to an instance of a guest's that has given the service this number. */
+EXPORTED void way_stands(way_t *way, int32_t service) {
+	way->service = service;
 	table_t *ways = &way->guest->ways;
 	table_remove(ways, way->handle + 1);
 	if (table_reserve(ways))
@@ -282,7 +282,7 @@ EXPORTED int guest_reaches(const guest_t *guest, int32_t handle, int32_t method)
 /* What the guest does is the work of this call, or (`sign` is '-') of none: its calls' ids begin so. */
 EXPORTED void guest_works(guest_t *guest, text_t id, char sign, int32_t children, int64_t deadline) {
 	work_release(guest->work);
-	guest->work = work_new(id, sign, (text_t){"", 0});
+	guest->work = id.len < ID_MAX ? work_new(id, sign, (text_t){"", 0}) : NULL; /* heads have room for so much */
 	if (guest->work == NULL)
 		return;
 	guest->work->pythons = sign == '.';
@@ -325,6 +325,7 @@ static taken_t *take_work(guest_t *guest, work_t *work, int32_t kind) {
 	    .id = {work->text, work->prefix - 1},
 	    .caller = {work->text + work->prefix, work->caller},
 	    .children = work->children,
+	    .since = work->since,
 	    .deadline = work->deadline,
 	};
 	return taken;
@@ -332,11 +333,8 @@ static taken_t *take_work(guest_t *guest, work_t *work, int32_t kind) {
 
 /* All events of a work go to Python with it: it is counted there what is called for it. */
 static void settles(guest_t *guest, work_t *work) {
-	if (work->number <= 0 || guest->settled == work)
-		return;
-	work_release(guest->settled);
-	guest->settled = work;
-	work->refs++;
+	if (work->number > 0)
+		work->settled = guest->settled = true;
 }
 
 /* The guest's present work is Python's; true where that is this one. */
@@ -410,6 +408,7 @@ static taken_t *take_event(guest_t *guest, event_t *event) {
 	taken->method = event->method;
 	taken->child = event->child;
 	taken->ended = event->ended;
+	taken->since = event->since;
 	taken->when = event->when;
 	taken->turn = event->turn;
 	taken->request = (text_t){event->request, event->request_len};
@@ -450,11 +449,11 @@ static taken_t *take_current(guest_t *guest) {
 	return taken;
 }
 
-/* Any event of the guest, or (`work`) any that belongs to this work. */
-static event_t *any_event(guest_t *guest, const work_t *work) {
+/* Any event of the guest, or (`settled`) any whose work is Python's. */
+static event_t *any_event(guest_t *guest, bool settled) {
 	for (uint32_t i = 0; i < guest->events.room; i++) {
 		event_t *event = guest->events.slots[i].number != 0 ? guest->events.slots[i].value : NULL;
-		if (event != NULL && (work == NULL || event->work == work))
+		if (event != NULL && (!settled || event->work->settled))
 			return event;
 	}
 	return NULL;
@@ -477,18 +476,17 @@ EXPORTED const taken_t *guest_take(guest_t *guest, int32_t what) {
 	taken_drop(line);
 	if (what != ENDED && guest->control[HELD] & RUNS)
 		return take_current(guest);
-	event_t *event = guest->settled == NULL ? NULL : any_event(guest, guest->settled);
+	event_t *event = guest->settled ? any_event(guest, true) : NULL;
 	if (event != NULL)
 		return take_event(guest, event);
-	work_release(guest->settled);
-	guest->settled = NULL;
+	guest->settled = false;
 	work_t *open = what == ALL ? any_open(guest) : NULL;
 	if (open != NULL)
 		return take_open(guest, open);
 	if (what != OWN)
 		event = guest->first;
 	if (what == ALL && event == NULL)
-		event = guest->resumed != NULL ? guest->resumed : any_event(guest, NULL);
+		event = guest->resumed != NULL ? guest->resumed : any_event(guest, false);
 	if (event != NULL)
 		return take_event(guest, event);
 	if (what != OWN && guest->next_call != NULL)
@@ -502,6 +500,8 @@ EXPORTED const taken_t *guest_take(guest_t *guest, int32_t what) {
 /* What comes in on the connection is Python's, and so is the call that it carries. */
 static outcome_t disturbed(line_t *line, int fd) {
 	connection_t *connection = connection_of(line, fd);
+	if (connection->kind == IDLE && is_quiet(fd)) /* what was ready has been read since, by a guest that waited for it */
+		return DONE;
 	if (connection->kind == CARRIES && line->hooks.take_over(connection->guest->index))
 		return FAILED;
 	line_forget(line, fd);
@@ -561,10 +561,12 @@ EXPORTED int line_poll(line_t *line, int64_t timeout) {
 	int64_t until = timeout < 0 ? NEVER : timeout == 0 ? 0 : monotonic() + timeout;
 	int passed = 0;
 	for (;;) {
+		line->entered = false;
 		outcome_t outcome = line->cells.alone ? enter_all(line) : DONE;
 		if (outcome == DONE) {
-			int64_t next = next_timer(line);
-			int count = wait_until(line, events, until < next ? until : next);
+			int64_t next = next_timer(line), first = until < next ? until : next;
+			first = line->cells.due < first ? line->cells.due : first; /* a timer may have been set meanwhile */
+			int count = wait_until(line, events, line->entered ? 0 : first);
 			outcome = turn(line, events, count, &passed);
 			if (next != NEVER && outcome < KERNELS) {
 				outcome_t rung = ring_timers(line, monotonic());
@@ -575,7 +577,7 @@ EXPORTED int line_poll(line_t *line, int64_t timeout) {
 			return -1;
 		if (outcome == KERNELS || passed > 0 || line->cells.posted || until == 0)
 			return passed;
-		if (until != NEVER && monotonic() >= until)
+		if ((until != NEVER || line->cells.due != NEVER) && monotonic() >= (until < line->cells.due ? until : line->cells.due))
 			return passed;
 	}
 }

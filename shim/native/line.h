@@ -22,6 +22,7 @@
 enum { SHUT, NUMBER, ODD = 6, REPLY, ROOM, FITTED, MADE, SETTLED, KNOWN, HELD, TURN };
 enum { ENTERED = 1, DOWN = 4 };  /* of SHUT */
 enum { PRESSING = 4 }; /* of ODD */
+enum { GONE = -1, BARE = -2 }; /* of FITTED */
 enum { HOLDS = 1, RUNG = 2, RUNS = 4 }; /* of HELD: calls or events; some of these to be resumed; it is entered by the line */
 
 enum {
@@ -48,15 +49,19 @@ typedef struct {
 #define NEVER INT64_MAX
 #define HOUR (3600 * 1000 * MS)
 
+enum { INSIDE = 0 }; /* the door of the other nodes: shim/server.py */
+
 typedef struct work {
 	int32_t refs;
 	int32_t number;
 	int32_t fd;          /* that it came in on, or -1 */
 	struct event *event; /* or the event that it is for a guest of this line */
+	int64_t since;
 	int32_t route;       /* of one that came in */
 	int32_t service, method; /* as its guest has numbered them */
 	int32_t children;
 	bool pythons; /* Python's kernel knows it */
+	bool settled; /* it was the line's, and Python's kernel has taken it over */
 	int64_t deadline;
 	struct work *next; /* of those that wait for the guest: */
 	int32_t turn;      /* its place among all of them */
@@ -100,7 +105,7 @@ typedef struct event {
 	way_t *way;
 	int32_t method, child;
 	work_t *work;
-	int64_t when;
+	int64_t since, when;
 	uint32_t request_len, reply_len;
 	char *request, *reply;
 	int32_t turn; /* once it has ended: its place among all that waits for the guest */
@@ -117,7 +122,7 @@ typedef struct guest {
 	callback_t python_answer, python_dispatch, python_timer, python_wait;
 	text_t name;
 	work_t *work;   /* what it does, while KNOWN */
-	work_t *settled; /* what it did until Python's kernel took that over */
+	bool settled;   /* events may be left of works that Python's kernel has taken over */
 	table_t open;   /* calls */
 	table_t events;
 	table_t ways;   /* by handle + 1 */
@@ -132,7 +137,7 @@ typedef struct {
 	text_t path;
 	guest_t *guest;
 	int32_t service, method;
-	bool inside;
+	int32_t door;
 } route_t;
 
 typedef struct {
@@ -145,7 +150,8 @@ typedef struct {
 
 typedef struct {
 	enum { PYTHONS, LISTENS, IDLE, CARRIES, WAITED } kind;
-	bool inside, used;
+	bool used;
+	int32_t door; /* that it has come in by: INSIDE, or one of the outside's */
 	peer_t *peer;   /* of one to another node */
 	guest_t *guest; /* whose call it carries: */
 	event_t *event; /* one that goes out, */
@@ -159,7 +165,7 @@ typedef struct {
 	int32_t work, children; /* whose work it is: for an open call and for WORK, itself */
 	int32_t callee, open, entered; /* of a call to a guest of this line, or -1: its number there; `entered`: for it */
 	int32_t waits, turn;           /* the guest has not been entered with the call: `request` */
-	int64_t when, deadline;
+	int64_t since, when, deadline;
 	text_t id, caller, request, reply;
 } taken_t;
 enum { NOTHING, OPEN, WORK, DISPATCHED, TIMER }; /* kinds of what is taken over */
@@ -201,6 +207,7 @@ typedef struct line {
 	uint32_t alarm_room, alarm_count;
 	uint64_t alarms_set;
 	int64_t soonest; /* no deadline of what the line holds is before */
+	bool entered;    /* a guest has been, since this was set back: what it did another may be waiting for */
 	int32_t queued;  /* calls that wait for guests */
 	int64_t queued_bytes;
 	taken_t taken;
@@ -222,7 +229,7 @@ typedef enum { DONE, PASSED, KERNELS, FAILED } outcome_t;
 
 /* line.c: what the line knows */
 connection_t *connection_of(line_t *line, int fd);
-route_t *route_of(line_t *line, text_t path, bool inside);
+route_t *route_of(line_t *line, text_t path, int32_t door);
 void keep_idle(line_t *line, int fd);
 /* Waits at most until then for sockets, 0: not at all. Returns how many of BATCH have something to say. */
 int wait_until(line_t *line, struct epoll_event *events, int64_t until);
@@ -230,6 +237,8 @@ int wait_until(line_t *line, struct epoll_event *events, int64_t until);
 /* guest.c: what a guest does, and how it is entered */
 work_t *work_new(text_t id, char sign, text_t caller);
 void work_release(work_t *work);
+/* The work is what the guest does. */
+void works_for(guest_t *guest, work_t *work);
 bool in_bounds(guest_t *guest, uint32_t at, uint32_t len);
 bool is_enterable(const guest_t *guest);
 /* A number for a call or an event; 0: the kernel begins anew. */
@@ -258,6 +267,8 @@ void unqueue_call(guest_t *guest, work_t *call);
 bool may_wait(const guest_t *guest);
 
 /* outbound.c: calls that go out */
+/* Whether a connection stands and nothing has come in on it. */
+bool is_quiet(int fd);
 /*
  * The connection that a request has been sent on, but for what is `unsent`; -1: none is idle. `left`: nanoseconds for it;
  * `child`: the number that its work gives it.
@@ -276,7 +287,7 @@ void event_ended(guest_t *guest, event_t *event);
 outcome_t arrived(line_t *line, int fd);
 outcome_t ring_timers(line_t *line, int64_t now);
 int64_t next_timer(const line_t *line);
-/* Enters guests with what waits for them, events before calls. */
+/* Enters guests with what waits for them, events before calls; sets `entered` where there was one. */
 outcome_t enter_all(line_t *line);
 
 #endif

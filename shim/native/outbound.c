@@ -7,13 +7,17 @@
 
 #include "line.h"
 
+bool is_quiet(int fd) {
+	char byte;
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 /* A connection that can carry a call: it stands, and nothing has come in on it that was not asked for. -1: none is known. */
 static int take_idle(line_t *line, peer_t *peer) {
 	while (peer->count > 0) {
 		int fd = peer->idle[--peer->count];
-		char byte;
 		connection_of(line, fd)->kind = PYTHONS;
-		if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR))
+		if (is_quiet(fd))
 			return fd;
 		line->hooks.spare(fd); /* Python closes it */
 	}
