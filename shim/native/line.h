@@ -285,9 +285,16 @@ void event_free(event_t *event);
 void unqueue(guest_t *guest, event_t *event);
 void event_ended(guest_t *guest, event_t *event);
 outcome_t arrived(line_t *line, int fd);
-outcome_t ring_timers(line_t *line, int64_t now);
-int64_t next_timer(const line_t *line);
 /* Enters guests with what waits for them, events before calls; sets `entered` where there was one. */
 outcome_t enter_all(line_t *line);
+
+/* timers.c */
+/* Room for one more timer; false: there is no memory. */
+bool timer_reserve(line_t *line);
+/* After `timer_reserve`. */
+void timer_set(line_t *line, const event_t *event);
+outcome_t ring_timers(line_t *line, int64_t now);
+/* When a timer rings next, or a deadline may have come. */
+int64_t next_timer(const line_t *line);
 
 #endif

@@ -140,7 +140,7 @@ def test_a_port_leads_to_what_it_exposes_also_once_another_has_been_called(tmp_p
 # --- bytes ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [10, 2_000, 2_046, 2_047, 2_048, 2_049, 4_000, 20_000, 50_000])
+@pytest.mark.parametrize("length", [10, 2_047, 2_048, 20_000, 50_000])
 def test_an_id_of_any_length_travels_on_with_requests_of_any_length(tmp_path: Path, length: int) -> None:
     twice = f"(drop {call(4096, 61_440, 70_000, 70_000)}) (drop {call(4096, 61_440, 70_000, 70_000)}) {wat.ECHO}"
     with far(lambda _: b"") as (other, routes), running(tmp_path, calling(tmp_path, twice), **routes) as at:
@@ -190,7 +190,7 @@ def test_a_reply_that_was_waited_for_leaves_its_connection_as_it_was(tmp_path: P
       (if (i32.eq (local.get $kind) (i32.const 100)) (then
         (global.set $event (call $dispatch {wat.const(0, 0, 0, 0, 0)}))))
       (if (i32.eq (local.get $kind) (i32.const 115)) (then
-        (local.set $kind (i32.const 300000000))
+        (local.set $kind (i32.const 100000000))
         (loop $next (local.set $kind (i32.sub (local.get $kind) (i32.const 1)))
           (i32.store (i32.const 2048) (local.get $kind)) (br_if $next (local.get $kind)))))
       (if (i32.eq (local.get $kind) (i32.const 119)) (then
@@ -203,13 +203,56 @@ def test_a_reply_that_was_waited_for_leaves_its_connection_as_it_was(tmp_path: P
             assert each.ask(usual(ODD, b"d")) == (200, b"d")
             assert each.ask(usual(ODD, b"w")) == (200, b"w")
         before = other.connections
-        for _ in range(10):
+        for _ in range(6):
             assert at.outside.ask(usual(ODD, b"d")) == (200, b"d")
             busy.send(usual(ODD, b"s"))
             time.sleep(0.01)
             waits.send(usual(ODD, b"w"))
             assert (busy.receive(), waits.receive()) == ((200, b"s"), (200, b"w"))
-        assert other.connections <= before + 2
+        assert other.connections <= before + 1
+
+
+def test_works_that_are_taken_over_together_have_no_id_twice(tmp_path: Path) -> None:
+    """
+    The front calls `odd` twice at once. For each that calls far, sets a timer, and calls again when it rings. Meanwhile Python
+    takes all of it over, since the caller sends more, and `odd` calls far for both from another entry.
+    """
+    behind = f"""(if (local.get $len) (then
+        (drop (call $enter (global.get $one))) (drop {call(0, 0, 8192, 64)})
+        (drop (call $enter (global.get $two))) (drop {call(0, 0, 8192, 64)})
+        {wat.ECHO})
+      (else
+        (global.set $one (global.get $two)) (global.set $first (global.get $second)) (global.set $two (local.get $call))
+        (drop (call $dispatch {wat.const(0, 0, 0, 0, 0)}))
+        (global.set $second (call $timer (i32.const 250)))))"""
+    rung = f"""(func $rung (param $call i32) (drop {call(0, 0, 8192, 64)})
+        (drop (call $answer (local.get $call) {wat.const(0, 0, 0)})))
+      (global $one (mut i32) (i32.const 0)) (global $two (mut i32) (i32.const 0))
+      (global $first (mut i32) (i32.const 0)) (global $second (mut i32) (i32.const 0))
+      (func (export "parigot_resume") (param $event i32)
+        (if (i32.eq (local.get $event) (global.get $first)) (then (call $rung (global.get $one))))
+        (if (i32.eq (local.get $event) (global.get $second)) (then (call $rung (global.get $two)))))"""
+    send = f"(drop (call $dispatch {wat.const(0, 0, 0, 0, 0)}))"
+    back = f"""(global $call (mut i32) (i32.const 0)) (global $left (mut i32) (i32.const 0))
+      (func (export "parigot_resume") (param i32) (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+        (if (i32.eqz (global.get $left)) (then (drop (call $answer (global.get $call) {wat.const(0, 0, 0)})))))"""
+    handle = f"(global.set $call (local.get $call)) (global.set $left (i32.const 2)) {send} {send}"
+    odd = calling(tmp_path, behind, more=rung)
+    shown = '(data (i32.const 0) "test.v1.F") (data (i32.const 16) "M")'
+    front = calling(tmp_path, handle, requires="test.v1.H", more=back + shown, name="front")
+    front = replace(front, exports={"test.v1.F": ("M",)})
+    with far(lambda _: b"") as (other, routes), running(tmp_path, odd, front, **routes) as at:
+        for _ in range(3):
+            assert at.inside.ask(usual("/test.v1.F/M", inside="warm", timeout_ms=9_000)) == (200, b"")
+        other.heard.clear()
+        at.inside.send(usual("/test.v1.F/M", inside="a", timeout_ms=9_000))
+        time.sleep(0.05)
+        at.inside.send(usual("/test.v1.F/M", inside="b", timeout_ms=9_000)[:9])
+        time.sleep(0.05)
+        assert at.outside.ask(usual(ODD, b"x")) == (200, b"x")
+        assert at.inside.receive() == (200, b"")
+    ids = sorted(re.findall(rb"parigot-call: (\S+)", head)[0].decode() for head, _ in other.heard)
+    assert ids == [f"a.{one}.{number}" for one in (1, 2) for number in (1, 2, 3)]
 
 
 # --- nothing is kept ------------------------------------------------------------------------------------------------------
@@ -226,8 +269,8 @@ def test_calls_that_python_has_taken_over_leave_nothing_behind(tmp_path: Path) -
                 assert at.inside.ask(usual(ODD, inside=f"{'i' * 2_000}{count}", timeout_ms=9_000)) == (200, b"")
             return at.memory()
 
-        before = ask(2_000)
-        assert ask(4_000) - before < 4_000
+        before = ask(400)
+        assert ask(1_500) - before < 1_500
 
 
 # --- what a guest learns --------------------------------------------------------------------------------------------------
