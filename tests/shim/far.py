@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Thread
+from typing import BinaryIO
 
 from tests.shim.wire import peer as telling
 from tests.shim.wire import reply
@@ -46,10 +47,18 @@ def far(
         yield node, {"routes": {FAR: route}, "methods": {FAR: ["M"]}}
 
 
+def read_head(stream: BinaryIO) -> bytes:
+    """The lines of a head, without the empty one at its end; fewer where the other side closes."""
+    head = b""
+    while (line := stream.readline()) not in (b"\r\n", b""):
+        head += line
+    return head
+
+
 def _serve(connection: socket.socket, node: Far, answer: Callable[[bytes], bytes], delay: float) -> None:
     with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while head := b"".join(iter(stream.readline, b"\r\n")):
+        while head := read_head(stream):
             length = int(head.lower().partition(b"content-length: ")[2].split()[0])
             body = stream.read(length)
             node.heard.append((head, body))
