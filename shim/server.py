@@ -209,6 +209,7 @@ class Exchange:
         self._busy, self._request, self._kind = True, PLAIN, connect.PROTO
         self._clock.see(clock)
         service, method = self._server.routes[path]
+        self._server.door.found(service, method)  # again: its guest may be another instance
         deadline = self._kernel.clock.peek() + timeout * MS
         self._submit(Call(call_id, service, method, body, deadline, caller))
         return True

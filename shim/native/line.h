@@ -227,11 +227,13 @@ enum { LEFT_SETTLED, LEFT_REFUSED, LEFT_BROKEN };
  */
 typedef enum { DONE, PASSED, KERNELS, FAILED } outcome_t;
 
-/* line.c: what the line knows */
+/* line.c, ways.c: what the line knows */
 connection_t *connection_of(line_t *line, int fd);
 route_t *route_of(line_t *line, text_t path, int32_t door);
+/* The connection is to be closed, or is Python's: nobody here is to know it any more. */
+void line_forget(line_t *line, int fd);
 void keep_idle(line_t *line, int fd);
-/* Waits at most until then for sockets, 0: not at all. Returns how many of BATCH have something to say. */
+/* turn.c. Waits at most until then for sockets, 0: not at all. Returns how many of BATCH have something to say. */
 int wait_until(line_t *line, struct epoll_event *events, int64_t until);
 
 /* guest.c: what a guest does, and how it is entered */
