@@ -94,7 +94,7 @@ class Cell:
         self.kernel.members = self.members
         self._engine.looks = Direct(self.kernel).looks
         if self.loop.line is not None:
-            self.handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left)
+            self.handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left, self.runner.accept)
             self._engine.join(self.loop.line, self.handover)
             self.kernel.take_over, self.kernel.reach = self.handover.take, self.handover.reach
             self.kernel.routed, self.kernel.enter_before = self.handover.route, self.handover.enter

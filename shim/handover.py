@@ -35,19 +35,33 @@ class Route(Record):
     report: bool
 
 
+ANSWERED = Route(service="", method="", report=False)
+"""Of a call that has been answered, nobody asks any more."""
+
+
 class Handover:
     """The hooks of a line. `leave` does what is to be done whenever an entry into a guest is over."""
 
-    def __init__(self, kernel: Kernel, line: Line, wake: Callable[[], None], leave: Callable[[Member], None]) -> None:
-        """`wake` wakes the watchdog."""
+    def __init__(
+        self,
+        kernel: Kernel,
+        line: Line,
+        wake: Callable[[], None],
+        leave: Callable[[Member], None],
+        accept: Callable[[Member, Call], None],
+    ) -> None:
+        """`wake` wakes the watchdog; `accept` lets a call wait for a guest that had waited for it in the line."""
         self._kernel = kernel
         self._line = line
         self._direct = Direct(kernel)
         self._leave = leave
+        self._accept = accept
         self.wake = wake
         self.routes: dict[int, Route] = {}
-        self._waiting: list[Call] = []
+        self._waiting: list[tuple[Member, Call]] = []
         """Calls that have been taken over, and that guests are to be entered with."""
+        self._broken: list[Call] = []
+        """Those whose connections broke before they were sent: they are sent anew."""
 
     # --- what the line is told -----------------------------------------------------------------------------------------
 
@@ -111,7 +125,10 @@ class Handover:
                         touched[owner.name] = owner
                         rest.append((owner, lines.OWN))
         waiting, self._waiting = self._waiting, []
-        for call in waiting:
+        for guest, call in waiting:
+            self._accept(guest, call)
+        broken, self._broken = self._broken, []
+        for call in broken:
             self._kernel.target(call.service).submit(call)
         for each in touched.values():
             each.in_turn()
@@ -145,7 +162,7 @@ class Handover:
     def _work(self, member: Member, taken: Taken) -> Call | None:
         if taken.kind == lines.WORK and taken.work <= 0:
             return None
-        route = self.routes[taken.route]
+        route = self.routes[taken.route] if taken.kind == lines.OPEN else ANSWERED
         call = Call(
             taken.id.bytes().decode(),
             route.service,
@@ -164,7 +181,7 @@ class Handover:
             self._on(taken.fd, call)
         if taken.waits:
             call.turn = taken.turn
-            self._waiting.append(call)
+            self._waiting.append((member, call))
         else:
             member.opened(taken.number, call)
         return call
@@ -217,8 +234,9 @@ class Handover:
         self._kernel.underway(call, since=taken.since)
         if taken.waits:
             call.turn = taken.turn
-        if taken.waits or (taken.callee < 0 and not self._on(taken.fd, call)):
-            self._waiting.append(call)
+            self._waiting.append((self._kernel.members[taken.callee], call))
+        elif taken.callee < 0 and not self._on(taken.fd, call):
+            self._broken.append(call)
         return call
 
     def _made(

@@ -45,11 +45,17 @@ class Runner:
     # --- the target of calls to a guest of this node -----------------------------------------------------------------
 
     def submit(self, member: Member, call: Call) -> None:
-        if member.state in (State.RESTING, State.ENDED):
-            self._unavailable(call, member)
-        elif len(member.waiting) >= QUEUE or not self._has_room(member, call):
+        rests = member.state in (State.RESTING, State.ENDED)
+        if not rests and (len(member.waiting) >= QUEUE or not self._has_room(member, call)):
             text = f"{call.service}: {len(member.waiting)} calls are waiting already"
             call.end(Code.RESOURCE_EXHAUSTED, text.encode(), executed=False)
+        else:
+            self.accept(member, call)
+
+    def accept(self, member: Member, call: Call) -> None:
+        """A call that there is room for, or that has waited already."""
+        if member.state in (State.RESTING, State.ENDED):
+            self._unavailable(call, member)
         else:
             member.queue(call)
             self._wake(member)

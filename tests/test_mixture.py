@@ -18,7 +18,7 @@ from tests.placements import PLACEMENTS, apart
 pytestmark = [pytest.mark.calls, pytest.mark.native]
 
 DEPTH = 3
-ENDS = ("e", "l", "z", "f")
+ENDS = ("e", "l", "z", "f", "a")
 WAYS = ("n", "2", "N", "hn", "hN", "h2")
 ASIDE = ("", "", "", "o", "t")
 SIZES = (0, 1, 100, 250, 4_000, 70_000, 300_000)
@@ -82,17 +82,18 @@ def test_calls_of_all_kinds_have_their_answers(tmp_path: Path, placement: str, h
     assert len(answers) == len(asked)
     wrong = [(request[:20], got) for request, got in zip(asked, answers, strict=True) if got != expected(request)]
     assert wrong == []
-    ids = re.findall(r'text="id (\S+)"', log)
-    written = sum(_written(request) for request in asked)
+    ids, afterwards = (re.findall(rf'text="{word} (\S+)"', log) for word in ("id", "after"))
+    written = sum(_written(request, "t") for request in asked)
     assert len(ids) == written
     assert len(set(ids)) == written, "two calls have the same id"
+    assert len(set(afterwards)) == sum(_written(request, "a") for request in asked)
     assert "fault" not in log
 
 
-def _written(request: bytes) -> int:
-    """How often an id is written: each hop by `2` doubles those that follow."""
+def _written(request: bytes, wanted: str) -> int:
+    """How often a letter is done: each hop by `2` doubles those that follow."""
     count, times = 0, 1
     for letter in request.partition(b"|")[0].decode():
         times *= 2 if letter == "2" else 1
-        count += times if letter == "t" else 0
+        count += times if letter == wanted else 0
     return count

@@ -4,7 +4,8 @@
  *   e   answer            l   answer after 2 ms       z   answer after 0 ms       f   fail with ABORTED
  *   n   send the rest on, and answer with what comes back        N   the same, waiting for it
  *   2   send the rest on twice at once, and answer with the first that comes back, when both have
- *   o   write a line      t   write the call's id as a line      h   the next call has a header     c   crash
+ *   o   write a line      t   write the call's id as a line      h   the next call has a header
+ *   a   answer, and write the id of what is being done after that
  *
  *   SERVICE   what it offers, with the method Do
  *   NEXT      the service that it sends on to, if any
@@ -87,7 +88,7 @@ static void ask(parigot_call_t call, const char *req, size_t len) {
 static void tell(parigot_call_t call, const char *what) {
 	parigot_buf_t value = {0};
 	parigot_get(call, "trace", &value);
-	fprintf(stderr, "%s %s\n", what, what[0] == 'i' ? parigot_buf_text(&value) : "");
+	fprintf(stderr, "%s %s\n", what, what[0] != 'l' ? parigot_buf_text(&value) : "");
 	parigot_buf_free(&value);
 }
 
@@ -100,6 +101,7 @@ static void act(parigot_call_t call, const char *req, size_t len) {
 	case 'n': send_on(call, req + 1, len - 1, 1); break;
 	case '2': send_on(call, req + 1, len - 1, 2); break;
 	case 'N': ask(call, req + 1, len - 1); break;
+	case 'a': answer(call, PARIGOT_OK, req, len, -1); tell(0, "after"); break;
 	case 'o': tell(call, "line"); act(call, req + 1, len - 1); break;
 	case 't': tell(call, "id"); act(call, req + 1, len - 1); break;
 	case 'h': parigot_set(0, "header:x-mix", "1"); act(call, req + 1, len - 1); break;
