@@ -198,24 +198,24 @@ class Engine:
         """What a container wrote to its standard error, in pieces; with `follow` until it ends for good."""
         options: dict[str, Any] = {"stdout": False, "stderr": True, "stream": True, "follow": follow}
         with _speaking("cannot read a container's log"):
+            started = self._started(container) if follow else 0.0
             while True:
                 yield from self.api.logs(container, **options)
-                if not follow or not (started := self._started_again(container)):
+                if not follow:
+                    return
+                before, started = started, self._started(container)
+                if started <= before:
                     return
                 options["since"] = started
 
-    def _started_again(self, container: str) -> float:
-        """When a container that had ended was started by its restart policy, in seconds of the epoch; 0: it was not."""
+    def _started(self, container: str) -> float:
+        """When a container was started last, by its restart policy as well, in seconds of the epoch; 0: it is gone."""
         try:
             while (state := self.api.inspect_container(container)["State"])["Restarting"]:
                 time.sleep(RESTARTING)
         except NotFound:
             return 0
-        return (
-            datetime.fromisoformat(state["StartedAt"][:26].rstrip("Z") + "+00:00").timestamp()
-            if state["Running"]
-            else 0
-        )
+        return datetime.fromisoformat(state["StartedAt"][:26].rstrip("Z") + "+00:00").timestamp()
 
 
 def _uncompressed(tar: tarfile.TarFile, name: str) -> Layer:
