@@ -75,7 +75,6 @@ class Cell:
         self.runner = Runner(self.kernel)
         self.network = Network(self.loop, self.scheduler, clock, logbook, node.message)
         self.members: list[Member] = []
-        self.handover: Handover | None = None
         self._engine: Engine | None = None
         self._lock = threading.Lock()
 
@@ -94,10 +93,10 @@ class Cell:
         self.kernel.members = self.members
         self._engine.looks = Direct(self.kernel).looks
         if self.loop.line is not None:
-            self.handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left, self.runner.accept)
-            self._engine.join(self.loop.line, self.handover)
-            self.kernel.take_over, self.kernel.reach = self.handover.take, self.handover.reach
-            self.kernel.routed, self.kernel.enter_before = self.handover.route, self.handover.enter
+            handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left, self.runner.accept)
+            self._engine.join(self.loop.line, handover)
+            self.kernel.take_over, self.kernel.reach = handover.take, handover.reach
+            self.kernel.routed, self.kernel.enter_before = handover.route, handover.enter
         edges = Edges(self._engine, self.node.message)
         for member in self.members:
             guest = ModuleGuest(self._engine, edges, member)

@@ -67,6 +67,9 @@ class Handover:
 
     def route(self, path: str, member: Member, method: str, door: int) -> None:
         """Requests for the path that come in by the door, in their usual form, are the line's from now on."""
+        if (path, door) in member.routed:
+            return
+        member.routed.add((path, door))
         service = path[1:].partition("/")[0]
         number = self._line.route(
             path,

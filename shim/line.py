@@ -130,6 +130,7 @@ class Line:
         self.carriers: dict[int, Carrier] = {}
         self.fault: BaseException | None = None
         self._poll = native.bound("line_poll", _INT, POINTER, _LONG)
+        self._route = native.bound("line_route", _INT, POINTER, Text, _INT, POINTER, _INT, _INT)
         self._enter = native.bound("guest_enter", _INT, POINTER, _INT, _INT)
         self._ready = ctypes.cast(native.bound("line_ready", POINTER, POINTER)(self.at), ctypes.POINTER(_Ready))
         self._data = native.bound("line_data", POINTER, POINTER, POINTER)
@@ -246,8 +247,7 @@ class Line:
     def route(self, path: str, guest: int, service: int, method: int, door: int) -> int:
         """A path at which the guest answers who comes in by the door: its number."""
         data = path.encode()
-        add = native.bound("line_route", _INT, POINTER, Text, _INT, POINTER, _INT, _INT)
-        return add(self.at, Text.of(data), door, guest, service, method)
+        return self._route(self.at, Text.of(data), door, guest, service, method)
 
     def taken(self, guest: int, what: int) -> Iterator[Taken]:
         """What the line holds of the guest, so much of it. Each is there until the next is asked for."""

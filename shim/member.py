@@ -226,6 +226,8 @@ class Member:
         self.requires: set[str] = set()
         self.exports: list[str] = []
         self.bound: dict[str, dict[str, int]] = {}
+        self.routed: set[tuple[str, int]] = set()
+        """Paths, and the doors they come in by, that the line knows to lead to this instance."""
         self.handles: list[str] = []
         self.resolved: set[tuple[int, int]] = set()
         self.current: Call | None = None

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -240,6 +241,16 @@ def start(path: Path, log: Path) -> subprocess.Popen[bytes]:
     """Starts a node and does not wait for it; its log goes to a file. Whoever starts it ends it."""
     with log.open("wb") as stream:
         return subprocess.Popen([sys.executable, "-m", "shim", str(path)], stderr=stream, env=environment())
+
+
+def told(said: bytes) -> list[tuple[int, bytes]]:
+    """What a driver that writes of each call its status, a length and so many bytes has told."""
+    results, at = [], 0
+    while at < len(said):
+        status, length = struct.unpack_from("<II", said, at)
+        results.append((status, said[at + 8 : at + 8 + length]))
+        at += 8 + length
+    return results
 
 
 def environment() -> dict[str, str]:

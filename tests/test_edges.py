@@ -94,16 +94,7 @@ def drive(path: Path, sent: list[Sent]) -> list[tuple[int, bytes]]:
     given = b"".join(struct.pack("<I", len(each.request)) + each.request for each in sent)
     done = guests.run(path, stdin=given)
     assert done.returncode == 0, done.stderr.decode()
-    return parsed(done.stdout)
-
-
-def parsed(said: bytes) -> list[tuple[int, bytes]]:
-    results, at = [], 0
-    while at < len(said):
-        status, length = struct.unpack_from("<II", said, at)
-        results.append((status, said[at + 8 : at + 8 + length]))
-        at += 8 + length
-    return results
+    return guests.told(done.stdout)
 
 
 def check(sent: list[Sent], results: list[tuple[int, bytes]]) -> None:
@@ -182,7 +173,7 @@ def ask(
     given = b"".join(struct.pack("<I", len(each.request)) + each.request for each in sent)
     done = guests.run(path, stdin=given)
     assert done.returncode == 0, done.stderr.decode()
-    results = parsed(done.stdout)
+    results = guests.told(done.stdout)
     assert [status for status, _ in results[:2]] == [OK, OK]
     return [status for status, _ in results[2:]], [text.decode() for _, text in results[2:]], done.stderr.decode()
 

@@ -53,15 +53,6 @@ def expected(request: bytes) -> tuple[int, bytes]:
     return OK, body
 
 
-def told(output: bytes) -> list[tuple[int, bytes]]:
-    found, at = [], 0
-    while at < len(output):
-        status, size = struct.unpack_from("<BI", output, at)
-        found.append((status, output[at + 5 : at + 5 + size]))
-        at += 5 + size
-    return found
-
-
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("how", ["sync", "8", "100"])
 def test_calls_of_all_kinds_have_their_answers(tmp_path: Path, placement: str, how: str) -> None:
@@ -78,7 +69,7 @@ def test_calls_of_all_kinds_have_their_answers(tmp_path: Path, placement: str, h
             done = guests.run(node(tmp_path, [driver], name="program", **routes, **settings), stdin=stdin)
             log = done.stderr.decode() + "".join(path.read_text() for path in logs)
     assert done.returncode == 0, log[-3000:]
-    answers = told(done.stdout)
+    answers = guests.told(done.stdout)
     assert len(answers) == len(asked)
     wrong = [(request[:20], got) for request, got in zip(asked, answers, strict=True) if got != expected(request)]
     assert wrong == []

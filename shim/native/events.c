@@ -173,15 +173,11 @@ outcome_t arrived(line_t *line, int fd) {
 	event_t *event = connection->event;
 	uint32_t len = 0;
 	const char *reply = receive_reply(line, fd, &len);
-	char *kept = reply != NULL && len > 0 ? malloc(len) : NULL;
-	if (reply == NULL || (len > 0 && kept == NULL)) {
+	if (reply == NULL || !keep(reply, len, &event->reply)) {
 		if (line->hooks.take_over(guest->index))
 			return FAILED;
 		return line->data_len == 0 ? PASSED : line->hooks.came(fd) ? FAILED : KERNELS;
 	}
-	if (len > 0)
-		memcpy(kept, reply, len);
-	event->reply = kept;
 	event->reply_len = len;
 	event->fd = -1;
 	connection->event = NULL;
@@ -267,17 +263,11 @@ EXPORTED void *line_wait(void *env, void *caller, cell_t *cells, size_t count) {
 
 static outcome_t resume(guest_t *guest, event_t *event) {
 	line_t *line = guest->line;
-	int32_t *control = guest->control;
 	int64_t now = monotonic();
 	int64_t limit = event->work->number != 0 ? event->work->deadline : now + line->allowed;
 	cell_t cells[1] = {{.i64 = event->number}};
 	void *error = NULL;
-	control[SHUT] = ENTERED;
-	control[MADE] = control[SETTLED] = 0;
-	control[ODD] &= ~PRESSING;
-	control[KNOWN] = 1;
-	control[HELD] |= RUNS;
-	works_for(guest, event->work);
+	begin(guest, event->work);
 	guest->resumed = event;
 	bool whole = enter(line, guest->resume, cells, 1, (limit > now ? limit : now) + GRACE * MS, &error);
 	if (guest->resumed == event) { /* Python has not taken it over */

@@ -21,10 +21,23 @@ void work_release(work_t *work) {
 	free(work);
 }
 
-void works_for(guest_t *guest, work_t *work) {
+void begin(guest_t *guest, work_t *work) {
+	int32_t *control = guest->control;
+	control[SHUT] = ENTERED;
+	control[MADE] = control[SETTLED] = 0;
+	control[ODD] &= ~PRESSING; /* everybody has had a turn */
+	control[KNOWN] = 1;
+	control[HELD] |= RUNS;
 	work->refs++;
 	work_release(guest->work); /* of an entry of Python's, if any */
 	guest->work = work;
+}
+
+bool keep(const void *data, uint32_t len, char **kept) {
+	*kept = len > 0 ? malloc(len) : NULL;
+	if (*kept != NULL)
+		memcpy(*kept, data, len);
+	return len == 0 || *kept != NULL;
 }
 
 bool in_bounds(guest_t *guest, uint32_t at, uint32_t len) {

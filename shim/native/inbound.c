@@ -8,18 +8,6 @@
 
 #include "line.h"
 
-/* The call is the guest's present work. */
-static void begin(guest_t *guest, work_t *work) {
-	int32_t *control = guest->control;
-	control[SHUT] = ENTERED;
-	control[MADE] = control[SETTLED] = 0;
-	control[ODD] &= ~PRESSING; /* everybody has had a turn */
-	control[KNOWN] = 1;
-	works_for(guest, work);
-	table_add(&guest->open, work->number, work);
-	control[HELD] |= HOLDS | RUNS;
-}
-
 static outcome_t refuse(guest_t *guest) {
 	guest->control[SHUT] &= ~ENTERED;
 	return guest->line->hooks.left(guest->index, LEFT_REFUSED, NULL) ? FAILED : KERNELS;
@@ -33,6 +21,8 @@ static outcome_t handle(guest_t *guest, work_t *work, char *body, uint32_t len) 
 	void *error = NULL;
 	uint32_t at = 0;
 	begin(guest, work);
+	table_add(&guest->open, work->number, work);
+	guest->control[HELD] |= HOLDS;
 	int32_t number = work->number, service = work->service, method = work->method;
 	if (len > 0) {
 		cells[0].i64 = len;
@@ -62,14 +52,6 @@ static int64_t allowed(const line_t *line, const connection_t *connection, uint6
 static outcome_t unusual(line_t *line, int fd) {
 	connection_of(line, fd)->kind = PYTHONS;
 	return line->hooks.came(fd) ? FAILED : KERNELS;
-}
-
-/* A copy of the bytes, NULL where there are none; false: there is no memory. */
-static bool keep(const void *data, uint32_t len, char **kept) {
-	*kept = len > 0 ? malloc(len) : NULL;
-	if (*kept != NULL)
-		memcpy(*kept, data, len);
-	return len == 0 || *kept != NULL;
 }
 
 /* A call that has come in: the guest is entered with it, or it waits. */

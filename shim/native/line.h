@@ -202,7 +202,7 @@ typedef struct line {
 	guest_t **guests;
 	int32_t guest_count;
 	route_t *routes;
-	uint32_t route_room, route_count;
+	uint32_t route_count;
 	alarm_t *alarms; /* a heap, the earliest first */
 	uint32_t alarm_room, alarm_count;
 	uint64_t alarms_set;
@@ -239,8 +239,10 @@ int wait_until(line_t *line, struct epoll_event *events, int64_t until);
 /* guest.c: what a guest does, and how it is entered */
 work_t *work_new(text_t id, char sign, text_t caller);
 void work_release(work_t *work);
-/* The work is what the guest does. */
-void works_for(guest_t *guest, work_t *work);
+/* An entry begins, which the line makes: the work is what the guest does. */
+void begin(guest_t *guest, work_t *work);
+/* A copy of the bytes, NULL where there are none; false: there is no memory. */
+bool keep(const void *data, uint32_t len, char **kept);
 bool in_bounds(guest_t *guest, uint32_t at, uint32_t len);
 bool is_enterable(const guest_t *guest);
 /* A number for a call or an event; 0: the kernel begins anew. */
@@ -277,7 +279,6 @@ bool is_quiet(int fd);
  */
 int send_request(way_t *way, int32_t method, int64_t left, const void *body, uint32_t len, int32_t *child, text_t *unsent);
 bool is_usual(const way_t *way, uint32_t method, uint32_t req, uint32_t len, int32_t timeout);
-int64_t deadline_of(guest_t *guest, int64_t now);
 /* The reply on a connection: NULL where Python has to look at what came, if anything did. */
 const char *receive_reply(line_t *line, int fd, uint32_t *len);
 

@@ -77,7 +77,7 @@ bool is_usual(const way_t *way, uint32_t method, uint32_t req, uint32_t len, int
 	       in_bounds(guest, req, len);
 }
 
-int64_t deadline_of(guest_t *guest, int64_t now) {
+static int64_t deadline_of(guest_t *guest, int64_t now) {
 	work_t *work = guest->work;
 	int64_t own = now + guest->line->allowed;
 	return work->number != 0 || own > work->deadline ? work->deadline : own;

@@ -1,6 +1,6 @@
 /*
  * A program that sends what it reads to the method Do of test.v1.Mix0: so many requests at once, or (`sync`) one after the other.
- * Its stdin, and what it writes of each in their order, to stdout: four bytes of length (before that, in the output, one of
+ * Its stdin, and what it writes of each in their order, to stdout: four bytes of length (before that, in the output, four of
  * the status), and so many bytes.
  */
 #include <parigot.h>
@@ -23,9 +23,8 @@ static bool next_request(bytes_t *request) {
 }
 
 static void tell(int32_t status, const parigot_buf_t *reply) {
-	uint8_t code = (uint8_t)status;
 	uint32_t len = (uint32_t)reply->len;
-	fwrite(&code, 1, 1, stdout);
+	fwrite(&status, 4, 1, stdout);
 	fwrite(&len, 4, 1, stdout);
 	fwrite(reply->data, 1, len, stdout);
 }
