@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from parigot_oci import schema, yamlfile
 from parigot_oci.errors import ManifestError, MissingFileError, Problem
-from parigot_oci.model import BUILTINS, App, Build, Guest, Kind, Limits, Port, Timeouts, Tool
+from parigot_oci.model import BUILTINS, App, Build, Guest, Kind, Limits, Port, Secret, Timeouts, Tool, variable
 from parigot_oci.resources import folder
 from parigot_oci.yamlfile import Document, Step, Unclear
 
@@ -94,6 +94,7 @@ def _contradictions(document: Document, value: Mapping[str, Any]) -> Iterator[Pr
             yield _problem(document, path, what, "Names are unique over both: rename one of them.")
         yield from _unclear(document, path, said)
         yield from _bad_ports(document, (*path, "ports"), said.get("ports", []))
+        yield from _bad_secrets(document, path, said, value.get("secrets", {}))
     for index, name in enumerate(_words(value.get("start", []))):
         if name not in names:
             hint = f"It has: {', '.join(names)}."
@@ -125,6 +126,22 @@ def _bad_ports(document: Document, path: tuple[Step, ...], ports: Iterable[int |
             yield _problem(document, (*path, index), f"port {port.port} is there twice", "Take one of them out.")
         else:
             seen.add(port.port)
+
+
+def _bad_secrets(
+    document: Document, path: tuple[Step, ...], said: Mapping[str, Any], known: Mapping[str, Any]
+) -> Iterator[Problem]:
+    for index, name in enumerate(said.get("secrets", [])):
+        if name not in known:
+            hint = (
+                f"There are: {', '.join(known)}."
+                if known
+                else "Describe it: `secrets: {NAME: {file: PATH}}` of the app."
+            )
+            yield _problem(document, (*path, "secrets", index), f"there is no secret {name!r}", hint)
+        elif variable(name) in said.get("env", {}):
+            what = f"{variable(name)} is a variable of `env`, and that of the secret {name!r}"
+            yield _problem(document, (*path, "env", variable(name)), what, "Rename one of them.")
 
 
 def _clashing_ports(document: Document, value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -182,6 +199,10 @@ def _app(document: Document, value: Mapping[str, Any]) -> App:
         protos=tuple(_path(root, each) for each in value.get("protos", [])),
         start=tuple(_words(value.get("start", []))) or _default_start(guests),
         guests=guests,
+        secrets={
+            name: Secret(file=_path(root, said["file"]), written=said["file"], line=document.line(("secrets", name)))
+            for name, said in value.get("secrets", {}).items()
+        },
         timeouts=Timeouts(**timeouts),
         limits=Limits(**limits),
         log_format=value.get("log", {}).get("format", "logfmt"),
@@ -207,6 +228,7 @@ def _guest(document: Document, root: Path, section: str, name: str, said: Mappin
         build=_build(document, path, root, said["build"]) if "build" in said else None,
         args=_texts(document, (*path, "args"), said.get("args", [])),
         env={key: document.source((*path, "env", key)) for key in said.get("env", {})},
+        secrets=tuple(said.get("secrets", [])),
         ports=tuple(port for text in said.get("ports", []) if (port := _port(text))),
         instances=int(said.get("instances", 1)),
         calls=None if isinstance(calls, dict) else calls,

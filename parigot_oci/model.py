@@ -21,6 +21,11 @@ BUILTINS: Mapping[str, str] = {"file.v1.FileService": "file"}
 """The other built-in services: full name -> name of the built-in, which is also that of its node in split mode."""
 
 
+def variable(secret: str) -> str:
+    """The variable that a guest finds a secret in: db-password in DB_PASSWORD. No two names give the same."""
+    return secret.upper().replace("-", "_")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Build:
     """How a guest's .wasm is made: a toolchain on a source folder, or a command (then `source` is what it reads)."""
@@ -37,10 +42,20 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Secret:
+    """A value in a file: `file` is absolute, `written` the path as the manifest has it, `line` its line there."""
+
+    file: Path
+    written: str
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Guest:
     """
     A service or a program, as the manifest describes it. Paths are absolute; `line` is its line in the manifest.
 
+    `secrets`: names of those that it gets, as variables.
     `instances`: so many of a service run side by side. `calls`: how it calls others, None where the app says it;
     `edges`: how it calls a service, where the manifest names that one.
     """
@@ -51,6 +66,7 @@ class Guest:
     build: Build | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     instances: int = 1
     calls: Calls | None = None
@@ -83,6 +99,7 @@ class App:
     protos: tuple[Path, ...] = ()
     start: tuple[str, ...]
     guests: Mapping[str, Guest]
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     log_format: Literal["logfmt", "json"] = "logfmt"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from parigot_oci.model import BUILTINS, LOG, App, Edge, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route
+from parigot_oci.model import BUILTINS, LOG, App, Edge, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route, variable
 
 INGRESS = "ingress"
 """The node that holds the app's ports in split mode. Its name is reserved, as are those of the built-ins."""
@@ -128,6 +128,7 @@ def node_json(
     *,
     wasm: Callable[[Guest], str],
     compiled: Callable[[Guest], str | None] = lambda _guest: None,
+    secret: Callable[[str], str] = lambda name: f"/run/secrets/{name}",
     descriptors: str = "",
     data: str = "",
     cache: str = "",
@@ -138,7 +139,8 @@ def node_json(
     """
     What `node` is to run, by schemas/node.schema.json; the same inputs give the same value.
 
-    `wasm` and `compiled` give a guest's files as the shim is to find them. In a `container` the node listens on every
+    `wasm` and `compiled` give a guest's files as the shim is to find them, `secret` a secret's: as compose mounts it.
+    In a `container` the node listens on every
     address (the engine publishes), its health is served, and its environment may override declared keys.
     """
     calls, health = inner_ports(plan)
@@ -146,7 +148,7 @@ def node_json(
         "version": "1.0",
         "app": app.name,
         "node": node.name,
-        "guests": [_guest_json(app, plan.graph, node, name, wasm, compiled) for name in node.guests],
+        "guests": [_guest_json(app, plan.graph, node, name, wasm, compiled, secret) for name in node.guests],
         "builtins": list(node.builtins),
         "order": [name for name in plan.graph.order if name in {*node.guests, *node.builtins}],
         "routes": {service: _route_json(route, calls, health) for service, route in node.routes.items()},
@@ -179,6 +181,7 @@ def _guest_json(
     name: str,
     wasm: Callable[[Guest], str],
     compiled: Callable[[Guest], str | None],
+    secret: Callable[[str], str],
 ) -> dict[str, object]:
     guest, said = app.guests[name], graph.declarations[name]
     value: dict[str, object] = {
@@ -190,6 +193,8 @@ def _guest_json(
         "requires": sorted(said.requires),
         "exports": {service: sorted(said.exports[service]) for service in sorted(said.exports)},
     }
+    if guest.secrets:
+        value["secrets"] = {variable(each): secret(each) for each in sorted(guest.secrets)}
     if path := compiled(guest):
         value["compiled"] = path
     if guest.instances > 1:
@@ -227,6 +232,11 @@ def _goodbye_json(app: App, plan: Plan, node: Node, calls: int, health: int) -> 
         depth = next(each.depth for each in plan.nodes if each.name == plan.program_node)
         value |= {"program": f"http://{plan.program_node}:{health}", "patience_ms": app.timeouts.startup * (depth + 1)}
     return value
+
+
+def secrets(app: App, node: Node) -> tuple[str, ...]:
+    """The secrets that a node has to have, by name, sorted."""
+    return tuple(sorted({secret for name in node.guests for secret in app.guests[name].secrets}))
 
 
 def ways(plan: Plan) -> dict[Edge, Way]:

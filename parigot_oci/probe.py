@@ -18,7 +18,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from parigot_oci.errors import GuestError, ParigotError, Problem
-from parigot_oci.model import App, Declaration, Guest
+from parigot_oci.model import App, Declaration, Guest, variable
 from parigot_oci.process import Finished, OutOfTimeError, run
 from parigot_oci.records import parse
 from parigot_oci.resources import folder
@@ -98,7 +98,8 @@ def _unasked(guest: Guest, app: App) -> Path | None:
 
 def _ask_together(asked: Sequence[tuple[Path, Guest]], app: App) -> None:
     jobs = [
-        {"name": guest.name, "wasm": str(guest.wasm), "args": guest.args, "env": dict(guest.env)} for _, guest in asked
+        {"name": guest.name, "wasm": str(guest.wasm), "args": guest.args, "env": _environment(guest)}
+        for _, guest in asked
     ]
     with NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file, suppress(OutOfTimeError):
         json.dump(jobs, file)
@@ -115,8 +116,13 @@ def _ask_together(asked: Sequence[tuple[Path, Guest]], app: App) -> None:
 
 
 def _kept(module: Module, guest: Guest, app: App) -> Path:
-    asked = [FORMAT, module.digest, guest.name, guest.args, list(guest.env.items())]
+    asked = [FORMAT, module.digest, guest.name, guest.args, list(_environment(guest).items())]
     return state(app, "cache") / f"probe-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]}.json"
+
+
+def _environment(guest: Guest) -> dict[str, str]:
+    """What it finds while it is asked. The secrets are there and empty: what it requires depends on none of them."""
+    return {**guest.env, **{variable(name): "" for name in guest.secrets}}
 
 
 def _keep(kept: Path, said: Declaration) -> None:
@@ -137,7 +143,7 @@ def _declaration(said: Any) -> Declaration:
 
 def _ask(guest: Guest, app: App) -> tuple[Declaration, Declaration]:
     seconds = app.timeouts.startup / 1000 * len(SEEDS) + COMPILING
-    env = [word for key, value in guest.env.items() for word in ("--env", f"{key}={value}")]
+    env = [word for key, value in _environment(guest).items() for word in ("--env", f"{key}={value}")]
     words = [str(guest.wasm), "--name", guest.name, *env, "--", *guest.args]
     try:
         command = _shim(words, app, app.timeouts.startup)

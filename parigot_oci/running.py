@@ -34,6 +34,7 @@ def write_node(app: App, plan: Plan, protos: Protos, *, seed: int | None) -> Pat
         plan,
         node,
         wasm=lambda guest: seen(guest.wasm),
+        secret=lambda name: seen(app.secrets[name].file),
         descriptors=seen(descriptors),
         data=seen(state(app, "data/file")) if "file" in node.builtins else "",
         cache=seen(state(app, "cache")),

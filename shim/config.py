@@ -26,6 +26,8 @@ class Guest(Record):
     env: Mapping[str, str]
     requires: frozenset[str]
     exports: Mapping[str, tuple[str, ...]]
+    secrets: Mapping[str, Path] = NONE
+    """Variables of its environment whose values are in files."""
     instances: int = 1
     fused: frozenset[str] = frozenset()
 
@@ -164,6 +166,7 @@ def _guest(raw: Mapping[str, Any], folder: Path) -> Guest:
         env=dict(raw.get("env", {})),
         requires=frozenset(raw["requires"]),
         exports={service: tuple(methods) for service, methods in raw["exports"].items()},
+        secrets={key: folder / path for key, path in raw.get("secrets", {}).items()},
         instances=raw.get("instances", 1),
         fused=frozenset(raw.get("fused", [])),
     )

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from shim import config, connect, vitals
+from shim import config, connect, secrets, vitals
 from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
@@ -227,7 +227,13 @@ class Host:
         return ThreadTarget(here.loop, Places([place]), builtin.methods)
 
     def _env(self, spec: config.Guest) -> Mapping[str, str]:
-        return {key: self._overridden(key, value) for key, value in spec.env.items()}
+        """What a guest finds. Raises NodeError: a secret of it cannot be had."""
+        declared = {key: self._overridden(key, value) for key, value in spec.env.items()}
+        try:
+            return {**declared, **{key: secrets.read(path) for key, path in spec.secrets.items()}}
+        except NodeError as error:
+            error.about = spec.name
+            raise
 
     def _overridden(self, key: str, value: str) -> str:
         """A declared key of a guest's environment, as the container's says where an operator can have said it."""

@@ -54,6 +54,7 @@ class Guest:
     requires: tuple[str, ...] = ()
     exports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     instances: int = 1
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 def wat(name: str) -> Path:
@@ -219,6 +220,7 @@ def _guest(guest: Guest, here: Mapping[str, object]) -> dict[str, object]:
         "requires": sorted(guest.requires),
         "exports": {s: sorted(methods) for s, methods in guest.exports.items()},
         "instances": guest.instances,
+        "secrets": dict(guest.secrets),
         "fused": fused,
     }
 

@@ -28,7 +28,7 @@ LAYERS = {
         bytecode debian wheels plan graph
         lock probe protos sources
         toolchains manifest
-        wasm process schema
+        wasm process schema secrets
         layers state yamlfile records
         model resources oci_runtime
         errors oci_cache
@@ -49,6 +49,7 @@ LAYERS = {
         scheduler
         config clock loop
         line
+        secrets
         messages wire http native record
     """,
     "benchmarks": """

@@ -13,6 +13,7 @@ from parigot_oci import console, lock, manifest, picture, running, wasm
 from parigot_oci.cli import report, steps
 from parigot_oci.errors import GuestError, ParigotError
 from parigot_oci.model import App, Guest, Timeouts
+from parigot_oci.plan import make
 from parigot_oci.probe import probe
 from parigot_oci.protos import Protos, compile_protos
 from parigot_oci.resources import folder
@@ -46,6 +47,8 @@ def check(
         found.warnings += known.warnings()
         if done:
             found.warnings += [*done.warnings, *report.without_json(app, done.graph, known)]
+            plan = make(app, done.graph, "split")
+            found.warnings += found.attempt(lambda: steps.secrets(app, plan, needed=False)) or []
         if done and protos and not found.errors:
             found.order, found.lock = done.graph.order, done.diff
             if not locked:
@@ -102,7 +105,9 @@ def run(
         console.hush()
     app = steps.load(file)
     ready = steps.prepared(replace(app, log_format=log or app.log_format), names, locked=locked)
-    node = running.write_node(ready.app, steps.planned(ready, "monolith"), ready.protos, seed=seed)
+    plan = steps.planned(ready, "monolith")
+    steps.secrets(app, plan, needed=True)
+    node = running.write_node(ready.app, plan, ready.protos, seed=seed)
     running.become_shim(node, ctx.obj or ())
 
 

@@ -13,6 +13,7 @@ from parigot_oci.errors import CompileError, ParigotError, Problem
 from parigot_oci.model import App, Declaration, Guest, Mode, Plan
 from parigot_oci.probe import ahead, probe
 from parigot_oci.protos import Protos, compile_protos
+from parigot_oci.secrets import looked_at
 from parigot_oci.settle import Settled, settle
 from parigot_oci.sources import build, compiler_version
 from parigot_oci.state import put, state
@@ -121,6 +122,11 @@ def save(app: App, new: lock.Lock, diff: Sequence[str]) -> None:
 
 def planned(ready: Prepared, mode: Mode) -> Plan:
     return plan.make(ready.app, ready.settled.graph, mode)
+
+
+def secrets(app: App, chosen: Plan, *, needed: bool) -> list[Problem]:
+    """The files of all secrets that a plan uses, looked at: what to warn of."""
+    return looked_at(app, (name for node in chosen.nodes for name in plan.secrets(app, node)), needed=needed)
 
 
 def changes(app: App, new: Plan) -> list[str]:

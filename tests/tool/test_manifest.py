@@ -5,7 +5,7 @@ from jsonschema import Draft202012Validator
 
 from parigot_oci import manifest, schema
 from parigot_oci.errors import ManifestError, MissingFileError
-from parigot_oci.model import App, Build, Limits, Port, Timeouts
+from parigot_oci.model import App, Build, Limits, Port, Secret, Timeouts
 from parigot_oci.resources import folder
 
 WHOLE = """\
@@ -20,6 +20,7 @@ services:
     args: [--verbose, 3, 1.10, true]
     env: {STORE_DB: /data, LEVEL: 7}
     ports: [8080, "0.0.0.0:9000", "[::1]:9001"]
+    secrets: [db-password]
     instances: 4
     calls: {demo.vvv.CatalogueService: guarded}
   other:
@@ -29,6 +30,9 @@ programs:
   client: {wasm: build/client.wasm, build: {command: [./make.sh], sources: src}, calls: fused}
 timeouts: {startup: 1.5s, call: 250ms}
 limits: {message: 4096B, memory: 1GiB}
+secrets:
+  db-password: {file: secrets/db}
+  unused: {file: /run/unused}
 log: {format: json}
 base: python:3.13-slim
 calls: fused
@@ -68,6 +72,9 @@ def test_a_whole_manifest_is_read(tmp_path: Path) -> None:
     assert (store.instances, store.calls, store.edges) == (4, None, {"demo.vvv.CatalogueService": "guarded"})
     assert (client.instances, client.calls, client.edges) == (1, "fused", {})
     assert app.calls == "fused"
+    assert app.secrets["db-password"] == Secret(file=tmp_path / "secrets" / "db", written="secrets/db", line=23)
+    assert app.secrets["unused"].file == Path("/run/unused")
+    assert (store.secrets, other.secrets, client.secrets) == (("db-password",), (), ())
     assert (app.log_format, app.base) == ("json", "python:3.13-slim")
 
 
@@ -159,6 +166,21 @@ REFUSED = {
         "b wants port 80 on 0.0.0.0, a the same port on 127.0.0.1",
     ),
     "env name": ("services: {a: {wasm: x, env: {A-B: c}}}", "'A-B' is not the name of an environment variable"),
+    "unknown secret": (
+        "services: {a: {wasm: x, secrets: [b]}}",
+        "parigot.yaml:3: there is no secret 'b'\n  Describe it",
+    ),
+    "another secret": (
+        "secrets: {c: {file: f}}\nservices: {a: {wasm: x, secrets: [b]}}",
+        "parigot.yaml:4: there is no secret 'b'\n  There are: c",
+    ),
+    "secret and env": (
+        "secrets: {b-c: {file: f}}\nprograms: {a: {wasm: x, secrets: [b-c], env: {B_C: d}}}",
+        "parigot.yaml:4: B_C is a variable of `env`, and that of the secret 'b-c'",
+    ),
+    "secret twice": ("secrets: {b: {file: f}}\nservices: {a: {wasm: x, secrets: [b, b]}}", "a.secrets"),
+    "name of a secret": ("secrets: {DB: {file: f}}", "'DB' is not a name"),
+    "value of a secret": ("secrets: {b: {value: f}}", "unknown key 'value' in secrets.b"),
     "null env": ("services: {a: {wasm: x, env: {A: }}}", "services.a.env.A: empty is not text"),
     "yes": ("services:\n  a:\n    wasm: x\n    env:\n      A: yes\n", "parigot.yaml:7: yes means different things"),
     "octal": ("services: {a: {wasm: x, args: [010]}}", 'Write it in quotes: "010".'),

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from parigot_oci.graph import resolve
 from parigot_oci.model import App, Exposure, Graph, Mode, Plan, Port, Route, Timeouts
-from parigot_oci.plan import changes, inner_ports, make, node_json, placed, ways
+from parigot_oci.plan import changes, inner_ports, make, node_json, placed, secrets, ways
 from tests.tool.apps import app, diamond, says, service
 
 CASES = Path(__file__).parent / "golden"
@@ -55,6 +55,20 @@ def test_what_is_fused_and_in_several_instances_is_said_to_the_shim() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas" / "node.schema.json").read_text())
     for node in [whole, *alone]:
         Draft202012Validator(schema).validate(node)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_shim_is_told_the_files_of_secrets_for_those_guests_alone_that_name_them(mode: Mode) -> None:
+    it, declarations = diamond()
+    left = replace(it.guests["left"], secrets=("db-password", "api-key"))
+    it = replace(it, guests={**it.guests, "left": left})
+    plan = make(it, resolve(it, [], declarations), mode)
+    nodes = [node_json(it, plan, node, wasm=lambda guest: guest.name) for node in plan.nodes]
+    found: Any = [(each["name"], each.get("secrets")) for node in nodes for each in node["guests"]]  # type: ignore[attr-defined]
+    own = {"API_KEY": "/run/secrets/api-key", "DB_PASSWORD": "/run/secrets/db-password"}
+    assert dict(found) == {"base": None, "left": own, "right": None, "client": None}
+    named = {node.name: secrets(it, node) for node in plan.nodes if secrets(it, node)}
+    assert named == {"left" if mode == "split" else "client": ("api-key", "db-password")}
 
 
 def test_each_edge_is_remote_or_local_guarded_or_local_fused() -> None:

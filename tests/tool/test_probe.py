@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parigot_oci.errors import GuestError, MissingFileError
-from parigot_oci.model import App, Declaration, Guest, Timeouts
+from parigot_oci.model import App, Declaration, Guest, Secret, Timeouts
 from parigot_oci.probe import ahead, probe
 from tests import guests
 
@@ -35,6 +35,14 @@ def test_requires_and_exports_with_their_methods_are_learned_and_sorted(tmp_path
 
 def test_arguments_and_environment_are_those_of_the_manifest_and_nothing_else_gets_in(tmp_path: Path) -> None:
     assert asked(tmp_path, "--", "-x y", env={"STORE_DB": "/data"}).requires == ("--", "-x y", "env.STORE_DB./data")
+
+
+def test_secrets_are_there_and_empty_so_that_nothing_that_is_declared_depends_on_them(tmp_path: Path) -> None:
+    guest = Guest(name="it", kind="service", wasm=WASM, secrets=("store-db",))
+    (tmp_path / "secret").write_text("swordfish")
+    secrets = {"store-db": Secret(file=tmp_path / "secret", written="secret")}
+    app = App(name="test", file=tmp_path / "parigot.yaml", start=("it",), guests={"it": guest}, secrets=secrets)
+    assert probe(guest, app).requires == ("env.STORE_DB.",)
 
 
 def test_a_guest_that_declares_something_else_each_time_is_refused_with_the_difference(tmp_path: Path) -> None:
