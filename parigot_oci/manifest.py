@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -99,6 +99,7 @@ def _contradictions(document: Document, value: Mapping[str, Any]) -> Iterator[Pr
         if name not in names:
             hint = f"It has: {', '.join(names)}."
             yield _problem(document, ("start", index), f"start: there is no service or program {name!r}", hint)
+    yield from _bad_groups(document, value.get("groups", {}), names)
     yield from _clashing_ports(document, value)
     yield from _bad_quantities(document, value)
 
@@ -142,6 +143,25 @@ def _bad_secrets(
         elif variable(name) in said.get("env", {}):
             what = f"{variable(name)} is a variable of `env`, and that of the secret {name!r}"
             yield _problem(document, (*path, "env", variable(name)), what, "Rename one of them.")
+
+
+def _bad_groups(document: Document, groups: Mapping[str, Any], names: Sequence[str]) -> Iterator[Problem]:
+    """A group is a node and its name that node's; each guest is on one node."""
+    homes: dict[str, str] = {}
+    for group, members in groups.items():
+        if group in RESERVED or (group in names and group not in members):
+            taken = RESERVED.get(group, "a service or program that is not in it")
+            yield _problem(document, ("groups", group), f"{group!r} is taken: it is {taken}", "Choose another name.")
+        for index, name in enumerate(members):
+            if name not in names and name not in BUILTINS.values():
+                hint = f"It has: {', '.join(names)}."
+                yield _problem(document, ("groups", group, index), f"there is no service or program {name!r}", hint)
+            elif name in homes:
+                what = f"{name!r} is in {homes[name]} and in {group}"
+                yield _problem(
+                    document, ("groups", group, index), what, "Each runs in one container: take one of them out."
+                )
+            homes[name] = group
 
 
 def _clashing_ports(document: Document, value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -208,6 +228,8 @@ def _app(document: Document, value: Mapping[str, Any]) -> App:
         log_format=value.get("log", {}).get("format", "logfmt"),
         base=value.get("base", ""),
         calls=value.get("calls", "guarded"),
+        groups={name: tuple(members) for name, members in value.get("groups", {}).items()},
+        network=value.get("network", "").removesuffix(".0.0/16"),
     )
 
 
@@ -231,6 +253,7 @@ def _guest(document: Document, root: Path, section: str, name: str, said: Mappin
         secrets=tuple(said.get("secrets", [])),
         ports=tuple(port for text in said.get("ports", []) if (port := _port(text))),
         instances=int(said.get("instances", 1)),
+        cpus=float(said.get("cpus", 0)),
         calls=None if isinstance(calls, dict) else calls,
         edges=calls if isinstance(calls, dict) else {},
         line=document.line(path),

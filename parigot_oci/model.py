@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["service", "program"]
-Mode = Literal["split", "monolith"]
+Mode = Literal["split", "monolith", "groups"]
 Tool = Literal["go", "cargo", "zig", "command"]
 Calls = Literal["guarded", "fused"]
 """
@@ -56,7 +56,8 @@ class Guest:
     A service or a program, as the manifest describes it. Paths are absolute; `line` is its line in the manifest.
 
     `secrets`: names of those that it gets, as variables.
-    `instances`: so many of a service run side by side. `calls`: how it calls others, None where the app says it;
+    `instances`: so many of a service run side by side. `cpus`: so many processors its container may use, 0: all.
+    `calls`: how it calls others, None where the app says it;
     `edges`: how it calls a service, where the manifest names that one.
     """
 
@@ -69,6 +70,7 @@ class Guest:
     secrets: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     instances: int = 1
+    cpus: float = 0
     calls: Calls | None = None
     edges: Mapping[str, Calls] = field(default_factory=dict)
     line: int = 0
@@ -92,7 +94,12 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """A manifest, read and checked. `guests` are in manifest order; `start` is what a bare run or build starts."""
+    """
+    A manifest, read and checked. `guests` are in manifest order; `start` is what a bare run or build starts.
+
+    `groups`: guests and built-ins that share a node in the mode of that name. `network`: the first two numbers of the addresses
+    between the app's nodes, "10.87"; "": nothing is said.
+    """
 
     name: str
     file: Path
@@ -105,6 +112,8 @@ class App:
     log_format: Literal["logfmt", "json"] = "logfmt"
     base: str = ""
     calls: Calls = "guarded"
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    network: str = ""
 
     @property
     def root(self) -> Path:
@@ -175,7 +184,8 @@ class Node:
     One process: the guests in it in start order, and where each service that it reaches lives.
 
     `needs` are the nodes it calls, sorted; `told_by` and `tells` how the end of the app reaches it and goes on from it.
-    `called`: other nodes call it. `exposures`: it holds these ports. `fused`: the edges inside it that are linked directly.
+    `after`: the nodes that are ready before it starts. `called`: other nodes call it. `exposures`: it holds these ports.
+    `fused`: the edges inside it that are linked directly.
     """
 
     name: str
@@ -188,6 +198,7 @@ class Node:
     exposures: tuple[Exposure, ...] = ()
     told_by: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     depth: int = 0
 
 

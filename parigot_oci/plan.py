@@ -9,26 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from parigot_oci.model import BUILTINS, LOG, App, Edge, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route, variable
-
-INGRESS = "ingress"
-"""The node that holds the app's ports in split mode. Its name is reserved, as are those of the built-ins."""
+from parigot_oci.model import BUILTINS, App, Edge, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route, variable
+from parigot_oci.placement import INGRESS, PLACEMENTS, ordered, with_ends
 
 Way = Literal["remote", "local guarded", "local fused"]
 
 
 def make(app: App, graph: Graph, mode: Mode) -> Plan:
-    """Decide everything: nodes in start order, each with its routes and its part in the app's end."""
-    if mode == "monolith":
-        nodes = [_whole(app, graph)]
-        program_node = nodes[0].name if graph.program else ""
-    else:
-        nodes = [_alone(app, graph, name) for name in graph.order]
-        if exposed := exposures(app, graph):
-            nodes.append(_ingress(graph, exposed))
-        program_node = graph.program
-        nodes = _with_goodbyes(_with_callers(_with_depths(nodes)), program_node)
-    return Plan(app=app.name, mode=mode, graph=graph, nodes=tuple(nodes), program_node=program_node)
+    """
+    Decide everything: nodes in start order, each with its routes and its part in the app's end.
+
+    Raises GraphError: the groups would wait for each other in a circle, or there are none.
+    """
+    groups = PLACEMENTS[mode](app, graph)
+    places = {member: name for name, members in groups.items() for member in members}
+    exposed = exposures(app, graph)
+    alone = mode == "monolith"
+    nodes = [_node(graph, name, places, exposed if alone else ()) for name in groups]
+    if exposed and not alone:
+        nodes.append(_ingress(graph, places, exposed))
+    program = places.get(graph.program, "")
+    nodes = _with_depths(ordered(app, graph, nodes, program))
+    return Plan(app=app.name, mode=mode, graph=graph, nodes=tuple(with_ends(nodes, program)), program_node=program)
 
 
 def exposures(app: App, graph: Graph) -> tuple[Exposure, ...]:
@@ -49,42 +51,39 @@ def _homes(graph: Graph) -> dict[str, str]:
     return homes | {service: name for service, name in BUILTINS.items() if name in graph.builtins}
 
 
-def _whole(app: App, graph: Graph) -> Node:
-    exposed = exposures(app, graph)
-    wanted = {edge.service for edge in graph.edges} | {name for each in exposed for name in each.services}
-    routes = {
-        service: Route(builtin=home) if home in graph.builtins else Route(guest=home)
-        for service, home in sorted(_homes(graph).items())
-        if service in wanted
-    }
+def _node(graph: Graph, name: str, places: Mapping[str, str], exposed: tuple[Exposure, ...]) -> Node:
+    homes = _homes(graph)
+    members = tuple(member for member in graph.order if places[member] == name)
+    inner = [edge for edge in graph.edges if edge.caller in members]
+    wanted = {edge.service for edge in inner} | {service for each in exposed for service in each.services}
+
+    def route(service: str) -> Route:
+        home = homes[service]
+        if places[home] != name:
+            return Route(node=places[home])
+        return Route(builtin=home) if home in graph.builtins else Route(guest=home)
+
+    routes = {service: route(service) for service in sorted(wanted)}
     return Node(
-        name=graph.program or app.name,
-        guests=tuple(name for name in graph.order if name not in graph.builtins),
-        builtins=graph.builtins,
+        name=name,
+        guests=tuple(member for member in members if member not in graph.builtins),
+        builtins=tuple(member for member in members if member in graph.builtins),
         routes=routes,
-        fused=tuple(edge for edge in graph.edges if edge.calls == "fused"),
+        needs=_targets(routes),
+        fused=tuple(edge for edge in inner if edge.calls == "fused" and places[edge.callee] == name),
         exposures=exposed,
     )
 
 
-def _alone(app: App, graph: Graph, name: str) -> Node:
-    if name in graph.builtins:
-        return Node(name=name, builtins=(name,))
+def _ingress(graph: Graph, places: Mapping[str, str], exposed: tuple[Exposure, ...]) -> Node:
     homes = _homes(graph)
-    routes = {
-        service: Route(node=homes[service]) for service in sorted(graph.declarations[name].requires) if service != LOG
-    }
-    return Node(name=app.guests[name].name, guests=(name,), routes=routes, needs=_targets(routes))
-
-
-def _ingress(graph: Graph, exposed: tuple[Exposure, ...]) -> Node:
-    homes = _homes(graph)
-    routes = {service: Route(node=homes[service]) for service in sorted({s for e in exposed for s in e.services})}
+    services = sorted({service for each in exposed for service in each.services})
+    routes = {service: Route(node=places[homes[service]]) for service in services}
     return Node(name=INGRESS, routes=routes, needs=_targets(routes), exposures=exposed)
 
 
 def _targets(routes: Mapping[str, Route]) -> tuple[str, ...]:
-    return tuple(sorted({route.node for route in routes.values()}))
+    return tuple(sorted({route.node for route in routes.values() if route.node}))
 
 
 def _with_depths(nodes: Sequence[Node]) -> list[Node]:
@@ -92,26 +91,13 @@ def _with_depths(nodes: Sequence[Node]) -> list[Node]:
     depths: dict[str, int] = {}
     for node in nodes:
         depths[node.name] = max((depths[name] + 1 for name in node.needs), default=0)
-    return [replace(node, depth=depths[node.name]) for node in nodes]
-
-
-def _with_callers(nodes: Sequence[Node]) -> list[Node]:
     called = {name for node in nodes for name in node.needs}
-    return [replace(node, called=node.name in called) for node in nodes]
+    return [replace(node, depth=depths[node.name], called=node.name in called, after=node.needs) for node in nodes]
 
 
-def _with_goodbyes(nodes: Sequence[Node], program: str) -> list[Node]:
-    """The program's end passes down the graph: its node tells all that nobody else would, each node what it needs."""
-    if not program:
-        return list(nodes)
-    tells = {node.name: node.needs for node in nodes}
-    roots = {node.name for node in nodes if not node.called and node.name != program}
-    tells[program] = tuple(sorted(roots | set(tells[program])))
-    told_by: dict[str, list[str]] = {node.name: [] for node in nodes}
-    for teller in sorted(tells):
-        for told in tells[teller]:
-            told_by[told].append(teller)
-    return [replace(node, tells=tells[node.name], told_by=tuple(told_by[node.name])) for node in nodes]
+def links(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """The pairs of nodes that have something to say to each other, (caller, callee), sorted: each is a network."""
+    return tuple(sorted({(node.name, other) for node in plan.nodes for other in (*node.needs, *node.tells)}))
 
 
 def inner_ports(plan: Plan) -> tuple[int, int]:
@@ -164,7 +150,7 @@ def node_json(
     if container:
         json_node |= {"health": f"0.0.0.0:{health}", "env_overrides": True}
     if plan.program_node and len(plan.nodes) > 1:
-        json_node["goodbye"] = _goodbye_json(app, plan, node, calls, health)
+        json_node["goodbye"] = _goodbye_json(app, plan, node, calls)
     if "file" in node.builtins and data:
         json_node["data"] = data
     if stdin:
@@ -223,14 +209,16 @@ def _exposure_json(exposure: Exposure, *, container: bool) -> dict[str, object]:
     return {"address": address, "port": exposure.port.port, "services": list(exposure.services)}
 
 
-def _goodbye_json(app: App, plan: Plan, node: Node, calls: int, health: int) -> dict[str, object]:
+def _goodbye_json(app: App, plan: Plan, node: Node, calls: int) -> dict[str, object]:
     value: dict[str, object] = {
         "from": list(node.told_by),
         "to": [{"node": name, "url": f"http://{name}:{calls}"} for name in node.tells],
     }
-    if node.name != plan.program_node:
-        depth = next(each.depth for each in plan.nodes if each.name == plan.program_node)
-        value |= {"program": f"http://{plan.program_node}:{health}", "patience_ms": app.timeouts.startup * (depth + 1)}
+    if node.told_by:
+        depth = max(each.depth for each in plan.nodes if each.name in node.told_by)
+        value["patience_ms"] = app.timeouts.startup * (depth + 1)
+    if plan.program_node in node.told_by:
+        value["program"] = plan.program_node
     return value
 
 

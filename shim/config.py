@@ -53,7 +53,10 @@ class Port(Record):
 
 
 class Goodbye(Record):
-    """How the end of the app reaches this node (`senders`) and goes on from it (`receivers`: node name to URL)."""
+    """
+    How the end of the app reaches this node (`senders`) and goes on from it (`receivers`: node name to URL). `program`: the name
+    of its node, where that is one of the senders; `patience`: how long that may take to appear.
+    """
 
     senders: frozenset[str]
     receivers: Mapping[str, str]

@@ -20,7 +20,7 @@ from shim.messages import Code, Failure
 PROTO, JSON = "application/proto", "application/json"
 CALL, CALLER, CLOCK, NOT_EXECUTED = "parigot-call", "parigot-caller", "parigot-clock", "parigot-not-executed"
 LOST = "parigot-lost"
-"""On a goodbye: the program's node is out of reach, rather than at its end."""
+"""On a goodbye: who is out of reach, rather than at its end: `program`, or those that call the sender, `caller`."""
 TIMEOUT = "connect-timeout-ms"
 RETRY_AFTER = "retry-after"
 """Seconds: there is no use in trying sooner (RFC 9110, 10.2.3)."""

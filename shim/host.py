@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from shim import config, connect, secrets, vitals
+from shim import config, connect, ending, secrets, vitals
 from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
@@ -101,6 +101,8 @@ class Host:
             gc.enable()
         self._listen()
         kernel = self._main.kernel
+        if self._has_program and self._ending is not None:
+            self._ending.begin(lambda until: self._main.scheduler.drive(until, lambda: False))
         programs = [guest for guest in self._guests.values() if guest.spec.is_program]
         for name in self.node.order:
             self._begun.append(name)
@@ -248,13 +250,14 @@ class Host:
             vitals.serve(self.node.health, self._why_unhealthy, self._serves, self._log.clock.read)
         transcoder = self._json()
         if self.node.goodbye is not None:
-            self._ending = Ending(main.kernel, main.network, self.node.goodbye)
+            self._ending = main.kernel.targets[ending.SERVICE] = Ending(main.kernel, main.network, self.node.goodbye)
         if self.node.listen is not None:
             exported = frozenset(service for spec in self.node.guests for service in spec.exports)
-            door = Inside(main.kernel, exported | set(self._hosted), self._goodbye)
+            own = {ending.SERVICE} if self._ending is not None else set()
+            door = Inside(main.kernel, exported | set(self._hosted) | own, self._goodbye)
             self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen))
         for number, port in enumerate(self.node.ports, 1):
-            outside = Outside(main.kernel, port, number, transcoder, self._why_unhealthy)
+            outside = Outside(main.kernel, port, number, transcoder, self._why_unhealthy, _own_networks())
             self._servers.append(Server(main.loop, main.kernel, outside, transcoder, (port.address, port.port)))
 
     def _json(self) -> connect.Json:
@@ -264,7 +267,7 @@ class Host:
 
         return Transcoder(self.node.descriptors)
 
-    def _goodbye(self, sender: str, lost: bool) -> None:
+    def _goodbye(self, sender: str, lost: str) -> None:
         if self._ending is not None:
             self._ending.heard(sender, lost)
 
@@ -289,6 +292,12 @@ class Host:
             if service in guest.spec.exports:
                 return guest.is_ready()
         return None
+
+
+def _own_networks() -> str:
+    """How addresses begin that are the app's own, between its nodes; "" where it has none."""
+    numbers = os.environ.get("PARIGOT_NET", "")
+    return f"{numbers}." if numbers else ""
 
 
 def _files() -> ModuleType:

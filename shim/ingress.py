@@ -19,9 +19,16 @@ class Outside:
     trusted = False
 
     def __init__(
-        self, kernel: Kernel, port: Port, number: int, transcoder: connect.Json, is_healthy: Callable[[], str]
+        self,
+        kernel: Kernel,
+        port: Port,
+        number: int,
+        transcoder: connect.Json,
+        is_healthy: Callable[[], str],
+        closed: str,
     ) -> None:
-        """`number`: the port's among all of the node's, from 1."""
+        """`number`: the port's among all of the node's, from 1; `closed`: how its addresses begin that are no way in."""
+        self.closed = closed
         self._kernel = kernel
         self._port = port
         self.number = number
@@ -55,8 +62,9 @@ class Inside:
 
     trusted = True
     number = INSIDE
+    closed = ""
 
-    def __init__(self, kernel: Kernel, exported: frozenset[str], goodbye: Callable[[str, bool], None]) -> None:
+    def __init__(self, kernel: Kernel, exported: frozenset[str], goodbye: Callable[[str, str], None]) -> None:
         self._kernel = kernel
         self._exported = exported
         self._goodbye = goodbye
@@ -71,7 +79,7 @@ class Inside:
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:  # noqa: ARG002
         if path != GOODBYE:
             return False
-        self._goodbye(headers.get(connect.CALLER, ""), connect.LOST in headers)
+        self._goodbye(headers.get(connect.CALLER, ""), headers.get(connect.LOST, ""))
         respond(200, connect.PROTO, b"")
         return True
 

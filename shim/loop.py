@@ -17,6 +17,8 @@ PIECE = 64 << 10
 """Bytes read from a socket at once. Much more, and the memory for them costs more than the reading."""
 MANY = 128
 """Sockets that have their say in one poll."""
+ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+"""Seconds, seconds and a number: a connection that has gone without a word is noticed within half a minute."""
 HOUR = 3_600.0
 """Seconds. The system counts a wait in milliseconds, and does not count to 25 days."""
 
@@ -149,6 +151,9 @@ class Stream:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for option, value in ALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop.watch(sock, READ, self._ready)
 
     def write(self, head: bytes, body: bytes = b"") -> bool:

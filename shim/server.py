@@ -38,6 +38,8 @@ class Door(Protocol):
     trusted: bool
     number: int
     """The line's for it: line.INSIDE for the one that is trusted."""
+    closed: str
+    """Nobody is let in who comes by a network where this node's address begins so; "": all are."""
 
     def resolve(self, service: str, method: str) -> None:
         """Raises Failure: UNIMPLEMENTED when no such method is served here."""
@@ -90,7 +92,8 @@ class Server:
         try:
             while True:
                 sock, _peer = self._socket.accept()
-                if len(self.connections) >= CONNECTIONS + REFUSED:
+                inner = self.door.closed and sock.getsockname()[0].startswith(self.door.closed)
+                if inner or len(self.connections) >= CONNECTIONS + REFUSED:
                     sock.close()
                     continue
                 self.connections[Exchange(self, sock, full=len(self.connections) >= CONNECTIONS)] = None

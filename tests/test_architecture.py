@@ -25,7 +25,8 @@ LAYERS = {
         builders targets ground runtime settle picture call follow
         image
         base
-        bytecode debian wheels plan graph
+        bytecode debian wheels plan
+        placement networks graph
         lock probe protos sources
         toolchains manifest
         wasm process schema secrets
@@ -104,9 +105,27 @@ HOMES = {
     "sqlite3": {"shim.services.*"},
 }
 
-PURE = {"parigot_oci.model", "parigot_oci.graph", "parigot_oci.plan", "parigot_oci.picture"}
+PURE = {
+    "parigot_oci.model",
+    "parigot_oci.graph",
+    "parigot_oci.networks",
+    "parigot_oci.placement",
+    "parigot_oci.plan",
+    "parigot_oci.picture",
+}
 """They decide and describe: no disk, no clock, no environment, no terminal."""
-PURE_MAY = {"collections", "dataclasses", "difflib", "heapq", "itertools", "json", "pathlib", "typing"}
+PURE_MAY = {
+    "collections",
+    "dataclasses",
+    "difflib",
+    "graphlib",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "json",
+    "pathlib",
+    "typing",
+}
 
 
 @dataclass(frozen=True)

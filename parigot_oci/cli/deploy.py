@@ -18,7 +18,7 @@ from parigot_oci.errors import EngineError, GraphError, LockError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
 from parigot_oci.model import BUILTINS, App, Mode
-from parigot_oci.plan import INGRESS
+from parigot_oci.placement import INGRESS
 from parigot_oci.records import merged
 from parigot_oci.state import put
 from parigot_oci.targets import compose

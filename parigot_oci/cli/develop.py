@@ -49,6 +49,8 @@ def check(
             found.warnings += [*done.warnings, *report.without_json(app, done.graph, known)]
             plan = make(app, done.graph, "split")
             found.warnings += found.attempt(lambda: steps.secrets(app, plan, needed=False)) or []
+            if app.groups:
+                found.attempt(lambda: make(app, done.graph, "groups"))
         if done and protos and not found.errors:
             found.order, found.lock = done.graph.order, done.diff
             if not locked:
@@ -71,7 +73,8 @@ def graph(
       parigot-oci graph --format dot | dot -Tsvg
     """
     ready = steps.prepared(steps.load(file), names, locked=locked)
-    plans = (steps.planned(ready, "split"), steps.planned(ready, "monolith"))
+    modes: list[Mode] = ["split", "monolith", *(["groups"] if ready.app.groups else [])]  # type: ignore[list-item]
+    plans = tuple(steps.planned(ready, mode) for mode in modes)
     console.result(picture.draw(ready.app, ready.settled.graph, plans, form))
 
 

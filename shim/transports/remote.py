@@ -47,13 +47,23 @@ def check(health: Peer, service: str, done: Callable[[str], None]) -> None:
     ask(health, HEALTH, CHECK, field(1, service.encode()) if service else b"").then(answered)
 
 
-def ask(peer: Peer, service: str, method: str, request: bytes = b"", *, caller: str = "", lost: bool = False) -> Call:
-    """A call of the node's own, not a guest's: it has a second and no record in the log."""
+def ask(
+    peer: Peer,
+    service: str,
+    method: str,
+    request: bytes = b"",
+    *,
+    caller: str = "",
+    lost: str = "",
+    within: int = 1_000 * MS,
+) -> Call:
+    """A call of the node's own, not a guest's: it has a second, or what is said in nanoseconds, and no record in the log."""
     network = peer.network
-    deadline = network.clock.peek() + 1_000 * MS
+    deadline = network.clock.peek() + within
     call = Call(id="", service=service, method=method, request=request, deadline=deadline, caller=caller)
     if lost:
-        call.headers.items = ((connect.LOST, "1"),)
-    call.timer = network.scheduler.at(deadline, lambda: call.end(Code.UNAVAILABLE, b"no answer within a second"))
+        call.headers.items = ((connect.LOST, lost),)
+    late = f"no answer within {within // MS} ms".encode()
+    call.timer = network.scheduler.at(deadline, lambda: call.end(Code.UNAVAILABLE, late))
     peer.send(call)
     return call

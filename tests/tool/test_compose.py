@@ -4,6 +4,7 @@ one.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ APP = App(
     file=Path("/src/parigot.yaml"),
     start=("client",),
     timeouts=Timeouts(startup=1500),
+    groups={"back": ("catalogue", "file")},
     limits=Limits(message=16 << 20, memory=256 << 20),
     guests={
         "catalogue": guest("catalogue", "service"),
@@ -75,6 +77,7 @@ CASES: dict[str, tuple[Graph, Mode, Container]] = {
     "program-monolith": (PROGRAM, "monolith", "portable"),
     "services-split": (SERVICES, "split", "portable"),
     "services-monolith": (SERVICES, "monolith", "portable"),
+    "program-groups": (PROGRAM, "groups", "portable"),
     "wasm-containers": (PROGRAM, "split", "wasm"),
     "lone-program": (LONE, "split", "portable"),
 }
@@ -103,9 +106,53 @@ def test_every_container_runs_without_root_without_capabilities_and_on_a_read_on
 @pytest.mark.parametrize("case", CASES)
 def test_only_a_node_that_holds_ports_is_on_the_network_with_a_way_out(case: str) -> None:
     document = yaml.safe_load(rendered(case))
-    assert document["networks"]["services"]["internal"] is True
     for service in document["services"].values():
-        assert ("outside" in service["networks"]) == ("ports" in service)
+        assert ("outside" in service.get("networks", [])) == ("ports" in service)
+    inner = {name: network for name, network in document.get("networks", {}).items() if name != "outside"}
+    for network in inner.values():
+        assert network["internal"] is True
+        assert network["driver_opts"] == {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_network_without_a_way_out_joins_two_nodes_of_which_one_calls_the_other(case: str) -> None:
+    document = yaml.safe_load(rendered(case))
+    joined: dict[str, list[str]] = {}
+    for name, service in document["services"].items():
+        assert bool(service.get("networks")) != (service.get("network_mode") == "none")
+        for network in service.get("networks", []):
+            joined.setdefault(network, []).append(name)
+    joined.pop("outside", None)
+    assert {network: sorted(network.split(".")) for network in joined} == {n: sorted(two) for n, two in joined.items()}
+    graph, mode, _ = CASES[case]
+    homes = dict.fromkeys(("catalogue", "file"), "back") if mode == "groups" else {}
+    edges = {(edge.caller, homes.get(edge.callee, edge.callee)) for edge in graph.edges if mode != "monolith"}
+    ports = {("ingress", "store")} if edges else set()
+    assert {tuple(network.split(".")) for network in joined} == edges | ports
+
+
+def test_stopping_is_given_more_time_than_the_shim_takes() -> None:
+    services = yaml.safe_load(rendered("program-split"))["services"]
+    assert services["store"]["stop_grace_period"] == "11s"  # a guest's last entry may take one second
+    assert services["client"]["stop_grace_period"] == "16s"  # and a goodbye the time of a call
+
+
+def test_processors_are_limited_where_all_guests_of_a_node_say_how_many_they_need() -> None:
+    store, catalogue = (replace(APP.guests[name], cpus=share) for name, share in (("store", 1.5), ("catalogue", 0.25)))
+
+    def limits(*guests: Guest) -> dict[str, float | None]:
+        app = replace(
+            APP, guests={**APP.guests, **{each.name: each for each in guests}}, groups={"g": ("store", "catalogue")}
+        )
+        found: dict[str, float | None] = {}
+        for mode in ("split", "groups"):
+            made = plan.make(app, SERVICES, mode)
+            document = yaml.safe_load(compose.render(app, made, images(made), PARTS)["compose.yaml"])
+            found |= {name: service.get("cpus") for name, service in document["services"].items()}
+        return found
+
+    assert limits(store, catalogue) == {"store": 1.5, "catalogue": 0.25, "g": 1.75, "file": None, "ingress": None}
+    assert limits(store) == {"store": 1.5, "catalogue": None, "g": None, "file": None, "ingress": None}
 
 
 def test_both_modes_have_one_project_one_volume_and_one_name_for_the_program() -> None:
@@ -117,11 +164,12 @@ def test_both_modes_have_one_project_one_volume_and_one_name_for_the_program() -
 
 def test_words_that_yaml_or_compose_would_take_for_something_else_are_quoted() -> None:
     text = compose._dump({"a": ["y", "no", "1.5", "$HOME", "plain", "0x10", "12:30", "", None]})
+    assert compose._dump(compose._Interpolated("${A:-1}.2")) == '"${A:-1}.2"\n'
     assert text == 'a:\n  - "y"\n  - "no"\n  - "1.5"\n  - "$$HOME"\n  - plain\n  - "0x10"\n  - "12:30"\n  - ""\n  -\n'
 
 
 def test_every_skeleton_is_valid_yaml() -> None:
-    assert set(PARTS) == {"header", "node", "ingress", "file"}
+    assert set(PARTS) == {"header", "link", "node", "ingress", "file"}
     assert all(isinstance(part, dict) for part in PARTS.values())
 
 

@@ -22,6 +22,7 @@ services:
     ports: [8080, "0.0.0.0:9000", "[::1]:9001"]
     secrets: [db-password]
     instances: 4
+    cpus: 1.5
     calls: {demo.vvv.CatalogueService: guarded}
   other:
     wasm: ../other.wasm
@@ -33,6 +34,8 @@ limits: {message: 4096B, memory: 1GiB}
 secrets:
   db-password: {file: secrets/db}
   unused: {file: /run/unused}
+groups: {back: [store, file], other: [other]}
+network: 10.9.0.0/16
 log: {format: json}
 base: python:3.13-slim
 calls: fused
@@ -72,9 +75,11 @@ def test_a_whole_manifest_is_read(tmp_path: Path) -> None:
     assert (store.instances, store.calls, store.edges) == (4, None, {"demo.vvv.CatalogueService": "guarded"})
     assert (client.instances, client.calls, client.edges) == (1, "fused", {})
     assert app.calls == "fused"
-    assert app.secrets["db-password"] == Secret(file=tmp_path / "secrets" / "db", written="secrets/db", line=23)
+    assert app.secrets["db-password"] == Secret(file=tmp_path / "secrets" / "db", written="secrets/db", line=24)
     assert app.secrets["unused"].file == Path("/run/unused")
     assert (store.secrets, other.secrets, client.secrets) == (("db-password",), (), ())
+    assert (store.cpus, other.cpus) == (1.5, 0)
+    assert (app.groups, app.network) == ({"back": ("store", "file"), "other": ("other",)}, "10.9")
     assert (app.log_format, app.base) == ("json", "python:3.13-slim")
 
 
@@ -166,6 +171,17 @@ REFUSED = {
         "b wants port 80 on 0.0.0.0, a the same port on 127.0.0.1",
     ),
     "env name": ("services: {a: {wasm: x, env: {A-B: c}}}", "'A-B' is not the name of an environment variable"),
+    "a stranger in a group": ("services: {a: {wasm: x}}\ngroups: {g: [a, b]}", "4: there is no service or program 'b'"),
+    "in two groups": ("services: {a: {wasm: x}}\ngroups:\n  g: [a]\n  h: [a]", "parigot.yaml:6: 'a' is in g and in h"),
+    "group and guest": (
+        "services: {a: {wasm: x}, b: {wasm: x}}\ngroups: {a: [b]}",
+        "4: 'a' is taken: it is a service or program that is not in it",
+    ),
+    "group and ingress": ("services: {a: {wasm: x}}\ngroups: {ingress: [a]}", "'ingress' is taken: it is the node"),
+    "empty group": ("services: {a: {wasm: x}}\ngroups: {g: []}", "groups.g"),
+    "network": ("network: 10.300.0.0/16", 'network: "10.300.0.0/16" is not a network of the form 10.N.0.0/16'),
+    "small network": ("network: 10.3.0.0/24", "is not a network of the form"),
+    "cpus": ("services: {a: {wasm: x, cpus: 0}}", "services.a.cpus: 0 is not a number of processors: 0.01 to 1024"),
     "unknown secret": (
         "services: {a: {wasm: x, secrets: [b]}}",
         "parigot.yaml:3: there is no secret 'b'\n  Describe it",

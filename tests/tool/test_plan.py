@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from parigot_oci.graph import resolve
 from parigot_oci.model import App, Exposure, Graph, Mode, Plan, Port, Route, Timeouts
-from parigot_oci.plan import changes, inner_ports, make, node_json, placed, secrets, ways
+from parigot_oci.plan import changes, inner_ports, links, make, node_json, placed, secrets, ways
 from tests.tool.apps import app, diamond, says, service
 
 CASES = Path(__file__).parent / "golden"
@@ -136,8 +136,9 @@ def test_the_ports_of_guests_that_are_not_needed_stay_closed() -> None:
 
 def test_the_goodbye_passes_down_the_graph() -> None:
     nodes = {node.name: node for node in split(*exposed_diamond()).nodes}
-    assert nodes["client"].tells == ("ingress", "left", "right")
+    assert nodes["client"].tells == ("left", "right")
     assert nodes["client"].told_by == ()
+    assert nodes["client"].after == ("ingress", "left", "right")
     assert nodes["ingress"].tells == ("left", "right")
     assert nodes["left"].told_by == ("client", "ingress")
     assert nodes["base"].told_by == ("left", "right")
@@ -152,6 +153,23 @@ def test_the_goodbye_reaches_what_was_started_beside_the_program() -> None:
     assert nodes["spare"].told_by == ("client",)
 
 
+def test_word_of_the_end_passes_along_edges_and_where_there_is_none_by_one_link_to_each_lot() -> None:
+    it = app("a", "b", "c", "d", "e", programs="client", start="client a b c d")
+    declarations = {
+        "client": says("e"),
+        "a": says("c", "a"),
+        "b": says("c", "b"),
+        "c": says("", "c"),
+        "d": says("e", "d"),
+        "e": says("", "e"),
+    }
+    plan = split(it, resolve(it, [], declarations))
+    told = {"client": ("a", "e"), "a": ("c",), "b": ("c",), "c": (), "d": ("e",), "e": ()}
+    assert {node.name: node.tells for node in plan.nodes} == told
+    assert links(plan) == (("a", "c"), ("b", "c"), ("client", "a"), ("client", "e"), ("d", "e"))
+    assert plan.nodes[-1].after == ("a", "b", "d", "e")
+
+
 def test_without_a_program_nobody_says_goodbye() -> None:
     it, declarations = diamond(ports=PORTS)
     plan = split(it, resolve(it, ["left"], declarations))
@@ -163,12 +181,12 @@ def test_patience_counts_the_startups_below_the_program() -> None:
     it, graph = exposed_diamond()
     it = replace(it, timeouts=Timeouts(startup=1000))
     plan = split(it, graph)
-    node = node_json(it, plan, plan.nodes[0], wasm=lambda guest: guest.name)
-    assert {each.name: each.depth for each in plan.nodes}["client"] == 3
-    assert node["goodbye"] == {
-        "from": ["base"],
-        "to": [],
-        "program": "http://client:8001",
+    said: Any = {node.name: node_json(it, plan, node, wasm=lambda guest: guest.name) for node in plan.nodes}
+    assert said["file"]["goodbye"] == {"from": ["base"], "to": [], "patience_ms": 2000}
+    assert said["left"]["goodbye"] == {
+        "from": ["client", "ingress"],
+        "to": [{"node": "base", "url": "http://base:8000"}],
+        "program": "client",
         "patience_ms": 4000,
     }
 
