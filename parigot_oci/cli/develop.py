@@ -12,7 +12,7 @@ from parigot_oci import call as calls
 from parigot_oci import console, lock, manifest, picture, running, wasm
 from parigot_oci.cli import report, steps
 from parigot_oci.errors import GuestError, ParigotError
-from parigot_oci.model import App, Guest, Timeouts
+from parigot_oci.model import App, Guest, Mode, Timeouts
 from parigot_oci.plan import make
 from parigot_oci.probe import probe
 from parigot_oci.protos import Protos, compile_protos
@@ -73,7 +73,7 @@ def graph(
       parigot-oci graph --format dot | dot -Tsvg
     """
     ready = steps.prepared(steps.load(file), names, locked=locked)
-    modes: list[Mode] = ["split", "monolith", *(["groups"] if ready.app.groups else [])]  # type: ignore[list-item]
+    modes: tuple[Mode, ...] = ("split", "monolith", "groups") if ready.app.groups else ("split", "monolith")
     plans = tuple(steps.planned(ready, mode) for mode in modes)
     console.result(picture.draw(ready.app, ready.settled.graph, plans, form))
 
