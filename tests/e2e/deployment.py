@@ -54,9 +54,9 @@ class Deployment:
         assert done.returncode == 0, done.stderr
         return done
 
-    def compose(self, *words: str) -> Finished:
+    def compose(self, *words: str, stdin: str = "", **env: str) -> Finished:
         """`docker compose WORDS`, to its end."""
-        return finished("docker", "compose", "--progress", "plain", *words, folder=self.folder)
+        return finished("docker", "compose", "--progress", "plain", *words, folder=self.folder, env=env, stdin=stdin)
 
     def up(self, *words: str) -> Finished:
         """Up in the background; returns when all that has a health check is healthy."""
@@ -142,14 +142,16 @@ class Deployment:
             docker("rmi", "--force", *dict.fromkeys(images))
 
 
-def finished(*words: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> Finished:
+def finished(
+    *words: str, folder: Path | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> Finished:
     """A command run to its end; the exit code is the caller's to judge."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
     return subprocess.run(
         words,
         cwd=folder,
         env={**own, **(env or {})},
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=LIMIT,
