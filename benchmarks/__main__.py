@@ -15,7 +15,7 @@ from benchmarks import machine, report
 from benchmarks.results import Results, load
 from benchmarks.runner import Group, Record, only, run
 from benchmarks.speaker import ROOT
-from benchmarks.suite import crowd, images, instances, local, making, remote, waiting
+from benchmarks.suite import compose, crowd, images, instances, local, making, remote, waiting
 from benchmarks.suite.scale import Scale
 from benchmarks.workshop import Workshop
 
@@ -33,6 +33,7 @@ GROUPS: Sequence[Callable[[Workshop, Scale], Group]] = (
     making.builds,
     making.sizes,
     images.group,
+    compose.group,
 )
 FAILED = 1
 

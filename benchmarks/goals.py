@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.results import Figure, NotMeasured, Results
+from benchmarks.suite.compose import EDGES, SERVICES
 from benchmarks.suite.crowd import C_SERVICES, GO_SERVICES
 from benchmarks.suite.waiting import CALLERS, SLOW_MS
 
@@ -105,6 +106,7 @@ GOALS: Sequence[Goal] = (
         "MiB",
         in_unit(f"crowd/{GO_SERVICES}/go/memory", MIB * GO_SERVICES),
     ),
+    Goal(f"{SERVICES} containers, {EDGES} networks: `compose up --wait`", 6, "s", in_unit("compose/up", 1e9)),
     Goal("two instances of a service that computes: one", 1.7, "×", faster("instances/1", "instances/2"), True),
 )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.goals import LARGE, MIB, Verdict, judge
 from benchmarks.results import Figure, NotMeasured, Results
+from benchmarks.suite.compose import EDGES, SERVICES
 from benchmarks.suite.crowd import C_SERVICES, GO_SERVICES
 from benchmarks.suite.remote import CALLERS
 
@@ -41,7 +42,9 @@ class Table:
 
 def tables(results: Results) -> list[Table]:
     """All that say something: a cell that was not measured has a dash, rows and tables of dashes alone are left out."""
-    measured = [make(results) for make in (_local, _typed, _remote, _throughput, _processes, _making, _images)]
+    measured = [
+        make(results) for make in (_local, _typed, _remote, _throughput, _processes, _making, _images, _compose)
+    ]
     filled = [
         Table(table.title, table.columns, [row for row in table.rows if set(row[1:]) != {NOTHING}])
         for table in measured
@@ -177,6 +180,12 @@ def _images(results: Results) -> Table:
     rows = [("examples/hello: two images", _spread(results, "image/build"), whole, own)]
     columns = ("", "built again", "an image", "of it, what no other image of the app has")
     return Table("Images", columns, rows)
+
+
+def _compose(results: Results) -> Table:
+    cells = [_spread(results, f"compose/{name}") for name in ("up", "first")]
+    columns = ("", "`compose up --wait`, least–greatest", "the first one")
+    return Table("Deployment", columns, [(f"{SERVICES} containers, {EDGES} networks", *cells)])
 
 
 def left_out(results: Results) -> Mapping[str, list[str]]:

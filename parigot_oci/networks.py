@@ -6,10 +6,11 @@ thousand apps with thirty edges one in nine is: then the one that comes second b
 """
 
 import hashlib
+import ipaddress
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from parigot_oci.errors import GraphError
+from parigot_oci.errors import GraphError, Problem
 from parigot_oci.model import App
 
 Link = tuple[str, str]
@@ -47,6 +48,31 @@ def subnets(app: App, links: Iterable[Link]) -> dict[Link, str]:
         slot = next(slot for slot in (_slot(words, n) for n in itertools.count()) if slot not in taken)
         taken.add(slot)
         found[link] = f"{slot >> 4}.{(slot & 15) << 4}/28"
+    return found
+
+
+def overlapping(app: App, links: Iterable[Link], others: Mapping[str, str]) -> list[Problem]:
+    """What to warn of: `others` are networks that there are already, name -> subnet, and some have addresses of the app's."""
+    own = [ipaddress.ip_network(f"{prefix(app)}.{rest}") for rest in subnets(app, links).values()]
+    return [
+        Problem(
+            what=f"the app's network {prefix(app)}.0.0/16 overlaps with {name}, {subnet}",
+            file=str(app.file),
+            hint=f"Say another one: in the manifest, `network: 10.N.0.0/16`; or to compose, {VARIABLE}=10.N docker compose up",
+        )
+        for name, subnet in sorted(others.items())
+        if any(each.overlaps(ipaddress.ip_network(subnet, strict=False)) for each in own)
+    ]
+
+
+def routes(table: str) -> dict[str, str]:
+    """The networks that a machine has a route to, by what there is in /proc/net/route: name -> subnet. The default is none."""
+    found = {}
+    for interface, to, _, _, _, _, _, mask, *_ in (line.split() for line in table.splitlines()[1:] if line.strip()):
+        if mask != "00000000":
+            address, length = (int.from_bytes(bytes.fromhex(word), "little") for word in (to, mask))
+            subnet = f"{ipaddress.ip_address(address)}/{length.bit_count()}"
+            found[f"the route by {interface} to {subnet}"] = subnet
     return found
 
 

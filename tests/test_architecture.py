@@ -97,7 +97,11 @@ HOMES = {
     "hatchling": {"shim.native.build"},
     "wasmtime": {"benchmarks.alternatives.wasm"},
     "grpc": {"benchmarks.alternatives.grpc_python"},
-    "tests": {"benchmarks.hostile", "benchmarks.soak"},  # apps that are deployed as in a test, and watched for longer
+    "tests": {
+        "benchmarks.hostile",
+        "benchmarks.soak",
+        "benchmarks.suite.compose",
+    },  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
     "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server"},
     "ssl": {"shim.peer", "shim.server"},
@@ -121,6 +125,7 @@ PURE_MAY = {
     "graphlib",
     "hashlib",
     "heapq",
+    "ipaddress",
     "itertools",
     "json",
     "pathlib",

@@ -184,6 +184,18 @@ class Engine:
         with _speaking("the engine does not say which runtimes it has"):
             return tuple(sorted(self.client.info().get("Runtimes") or {}))
 
+    def networks(self, without: str) -> dict[str, str]:
+        """Subnets of IPv4 of all networks but those of one compose project: name of the network -> subnet."""
+        with _speaking("the engine does not list its networks"):
+            found = self.api.networks()
+        return {
+            f"the network {each['Name']}": config["Subnet"]
+            for each in found
+            if (each.get("Labels") or {}).get("com.docker.compose.project") != without
+            for config in (each.get("IPAM") or {}).get("Config") or ()
+            if "." in config.get("Subnet", "")
+        }
+
     def containers(self, project: str) -> dict[str, str]:
         """The containers of a compose project: service name -> container id; those that ended included."""
         with _speaking(f"cannot list the containers of {project}"):

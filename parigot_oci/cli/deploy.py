@@ -87,7 +87,8 @@ def build(
         builder = _builder(output, containers, progress)
     ready = steps.prepared(app, names, locked=locked)
     plan = steps.planned(ready, mode)
-    for warning in steps.secrets(app, plan, needed=False):
+    there = {} if isinstance(builder, Layout) else builder.networks(without=app.name)
+    for warning in (*steps.secrets(app, plan, needed=False), *steps.overlaps(app, plan, there)):
         console.warn(warning)
     with console.working("choosing what images stand on") as progress:
         stands = ground.choose(

@@ -49,6 +49,7 @@ def check(
             found.warnings += [*done.warnings, *report.without_json(app, done.graph, known)]
             plan = make(app, done.graph, "split")
             found.warnings += found.attempt(lambda: steps.secrets(app, plan, needed=False)) or []
+            found.warnings += found.attempt(lambda: steps.overlaps(app, plan, {})) or []
             if app.groups:
                 found.attempt(lambda: make(app, done.graph, "groups"))
         if done and protos and not found.errors:

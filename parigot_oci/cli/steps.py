@@ -1,14 +1,14 @@
 """The steps that commands share: manifest → lock and guests → graph → plan."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from parigot_oci import console, lock, manifest, plan
+from parigot_oci import console, lock, manifest, networks, plan
 from parigot_oci.errors import CompileError, ParigotError, Problem
 from parigot_oci.model import App, Declaration, Guest, Mode, Plan
 from parigot_oci.probe import ahead, probe
@@ -127,6 +127,15 @@ def planned(ready: Prepared, mode: Mode) -> Plan:
 def secrets(app: App, chosen: Plan, *, needed: bool) -> list[Problem]:
     """The files of all secrets that a plan uses, looked at: what to warn of."""
     return looked_at(app, (name for node in chosen.nodes for name in plan.secrets(app, node)), needed=needed)
+
+
+def overlaps(app: App, chosen: Plan, others: Mapping[str, str]) -> list[Problem]:
+    """Networks here that have addresses of the app's: `others`, and what this machine has a route to."""
+    try:
+        table = Path("/proc/net/route").read_text()
+    except OSError:  # no Linux
+        table = ""
+    return networks.overlapping(app, plan.links(chosen), {**networks.routes(table), **others})
 
 
 def changes(app: App, new: Plan) -> list[str]:

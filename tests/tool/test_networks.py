@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from parigot_oci.errors import GraphError
-from parigot_oci.networks import prefix, subnets
+from parigot_oci.networks import overlapping, prefix, routes, subnets
 from tests.tool.apps import app
 
 MANY = [(f"caller-{n}", f"callee-{n % 7}") for n in range(500)]
@@ -48,3 +48,30 @@ def test_there_is_an_end_to_addresses_and_it_is_told() -> None:
     assert len({*subnets(app("a"), every).values()}) == 4096
     with pytest.raises(GraphError, match="4097 pairs of nodes call each other"):
         subnets(app("a"), [*every, ("one", "more")])
+
+
+def test_what_overlaps_is_told_with_both_ways_out() -> None:
+    it = replace(app("a"), network="10.7")
+    (rest,) = subnets(it, [("a", "b")]).values()
+    others = {
+        "the network other": f"10.7.{rest}",
+        "the network beside": "10.8.0.0/16",
+        "the route by tun0 to 10.0.0.0/8": "10.0.0.0/8",
+    }
+    told = overlapping(it, [("a", "b")], others)
+    assert [problem.what for problem in told] == [
+        f"the app's network 10.7.0.0/16 overlaps with the network other, 10.7.{rest}",
+        "the app's network 10.7.0.0/16 overlaps with the route by tun0 to 10.0.0.0/8, 10.0.0.0/8",
+    ]
+    assert "`network: 10.N.0.0/16`" in told[0].hint
+    assert "PARIGOT_NET=10.N docker compose up" in told[0].hint
+    assert overlapping(it, [], others) == []
+
+
+def test_the_routes_of_a_machine_are_read_without_the_default() -> None:
+    table = """Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0
+"""
+    assert routes(table) == {"the route by tun0 to 10.0.0.0/8": "10.0.0.0/8"}
+    assert routes("") == {}
