@@ -1,4 +1,4 @@
-"""The same guests in every placement: together in one process, or apart, on a node each."""
+"""The same guests in every placement: together in one process, apart on a node each, or in two groups."""
 
 import contextlib
 import subprocess
@@ -11,7 +11,7 @@ from tests import guests
 from tests.guests import Guest, free_ports, node
 from tests.shim.running import started, wait_for
 
-PLACEMENTS = ("together", "apart")
+PLACEMENTS = ("together", "apart", "grouped")
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,33 @@ def run(folder: Path, services: Sequence[Guest], program: Guest, placement: str,
     if placement == "together":
         done = guests.run(node(folder, [*services, program], **settings))
         return _ended(done, [])
-    with apart(folder, services, settings) as (logs, routes):
+    with placed(folder, services, settings, placement) as (logs, routes):
         done = guests.run(node(folder, [program], name="program", **routes, **settings))
         return _ended(done, logs)
 
 
 @contextlib.contextmanager
-def apart(
-    folder: Path, services: Sequence[Guest], settings: dict[str, Any]
+def placed(
+    folder: Path, services: Sequence[Guest], settings: dict[str, Any], placement: str = "apart"
 ) -> Iterator[tuple[list[Path], dict[str, Any]]]:
-    """The services, on a node each; gives their logs and how to reach them all."""
+    """The services, on a node each or all on one; gives their logs and how to reach them all."""
+    groups = [[service] for service in services] if placement == "apart" else [list(services)]
     methods = {name: list(names) for service in services for name, names in service.exports.items()}
     routes: dict[str, object] = {}
     logs: list[Path] = []
     with contextlib.ExitStack() as running:
-        for service in services:
-            place = folder / service.name
+        for group in groups:
+            name = group[0].name
+            place = folder / name
             place.mkdir()
             inside, health = free_ports(2)
             at: dict[str, Any] = {"listen": f"127.0.0.1:{inside}", "health": f"127.0.0.1:{health}"}
-            path = node(place, [service], name=service.name, routes=routes, methods=methods, **at, **settings)
+            path = node(place, group, name=name, routes=routes, methods=methods, **at, **settings)
             running.enter_context(started(path))
-            wait_for(place / "log", "text=ready")
+            wait_for(place / "log", "text=ready", len(group))
             logs.append(place / "log")
-            routes |= guests.routes_to(service, f"http://127.0.0.1:{inside}", f"http://127.0.0.1:{health}")
+            to = {"url": f"http://127.0.0.1:{inside}", "health": f"http://127.0.0.1:{health}"}
+            routes |= {service: {"node": name, **to} for guest in group for service in guest.exports}
         yield logs, {"routes": routes, "methods": methods}
 
 

