@@ -85,6 +85,22 @@ def test_run_gives_the_programs_output_and_exit_code(tmp_path: Path) -> None:
     assert "spare" not in done.stderr.partition("time=")[2]
 
 
+def test_check_refuses_groups_that_would_wait_for_each_other_and_graph_shows_the_others(tmp_path: Path) -> None:
+    services = {
+        "a": service("t.v1.A:Do", "t.v1.B"),
+        "b": service("t.v1.B:Do", "t.v1.C"),
+        "c": service("t.v1.C:Do"),
+    }
+    write(tmp_path, services=services, groups={"outer": ["a", "c"]})
+    done = tool(tmp_path, "check", code=65)
+    assert "groups: b → outer → b would wait for each other in a circle" in done.stderr
+    write(tmp_path, services=services, groups={"lower": ["b", "c"]})
+    tool(tmp_path, "check")
+    shown = tool(tmp_path, "graph").stdout
+    assert "t.v1.B  (split: remote, monolith: local guarded, groups: remote)" in shown
+    assert "t.v1.C  (split: remote, monolith: local guarded, groups: local guarded)" in shown
+
+
 def test_run_gives_its_stdin_and_the_words_after_the_dashes_to_the_program(tmp_path: Path) -> None:
     echo(tmp_path)
     assert (

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from parigot_oci.errors import GraphError
 from parigot_oci.graph import resolve
 from parigot_oci.model import App, Exposure, Graph, Mode, Plan, Port, Route, Timeouts
 from parigot_oci.plan import changes, inner_ports, links, make, node_json, placed, secrets, ways
@@ -217,3 +218,65 @@ def test_switching_the_mode_is_told_edge_by_edge() -> None:
 
 def test_equal_inputs_give_equal_bytes() -> None:
     assert len({json.dumps(planned("split", *exposed_diamond())) for _ in range(3)}) == 1
+
+
+def grouped(it: App, graph: Graph, **groups: tuple[str, ...]) -> Plan:
+    return make(replace(it, groups=groups), graph, "groups")
+
+
+def test_a_group_is_a_node_and_guests_in_none_have_one_each() -> None:
+    it, graph = exposed_diamond()
+    plan = grouped(it, graph, back=("base", "file"), sides=("right", "left", "spare"))
+    assert [node.name for node in plan.nodes] == ["back", "sides", "client", "ingress"]
+    back, sides, client, ingress = plan.nodes
+    assert (back.guests, back.builtins, back.routes["file.v1.FileService"]) == (
+        ("base",),
+        ("file",),
+        Route(builtin="file"),
+    )
+    assert (sides.guests, sides.routes) == (("left", "right"), {service("base"): Route(node="back")})
+    assert client.routes == {service("left"): Route(node="sides"), service("right"): Route(node="sides")}
+    assert (sides.exposures, ingress.needs, client.after) == ((), ("sides",), ("ingress", "sides"))
+    assert set(ways(plan).values()) == {"remote", "local guarded"}
+
+
+def test_a_program_in_a_group_makes_that_the_programs_node() -> None:
+    plan = grouped(*exposed_diamond(), front=("client", "left"))
+    assert plan.program_node == "front"
+    front = next(node for node in plan.nodes if node.name == "front")
+    assert (front.guests, front.called, front.tells) == (("left", "client"), True, ("base", "right"))
+    assert front.told_by == ("ingress",)
+
+
+def test_groups_that_would_wait_for_each_other_are_refused_with_the_path() -> None:
+    it = app("a", "b", "c", start="a")
+    graph = resolve(it, [], {"a": says("b", "a"), "b": says("c", "b"), "c": says("", "c")})
+    with pytest.raises(GraphError) as refused:
+        grouped(it, graph, outer=("a", "c"))
+    text = str(refused.value)
+    assert "groups: b → outer → b would wait for each other in a circle" in text
+    assert "b in b requires demo.c.Service of c in outer; a in outer requires demo.b.Service of b in b" in text
+    assert [node.name for node in grouped(it, graph, all=("a", "b", "c")).nodes] == ["all"]
+
+
+def test_without_groups_there_is_nothing_to_build_in_that_mode() -> None:
+    with pytest.raises(GraphError, match="the manifest has no `groups`"):
+        make(*exposed_diamond(), "groups")
+
+
+@pytest.mark.parametrize("mode", ["split", "monolith", "groups"])
+def test_each_edge_is_told_once_whatever_the_mode(mode: Mode) -> None:
+    it, graph = exposed_diamond()
+    plan = make(replace(it, groups={"g": ("left", "base")}), graph, mode)
+    said = {
+        edge for node in planned(mode, replace(it, groups={"g": ("left", "base")}), graph) for edge in edges_of(node)
+    }
+    assert said == {(edge.caller, edge.service) for edge in graph.edges}
+    homes = {name: node.name for node in plan.nodes for name in (*node.guests, *node.builtins)}
+    assert {(homes[edge.caller], homes[edge.callee]) for edge in graph.edges if ways(plan)[edge] == "remote"} == {
+        link for link in links(plan) if link[0] != "ingress"
+    }
+
+
+def edges_of(node: Any) -> set[tuple[str, str]]:
+    return {(guest["name"], need) for guest in node["guests"] for need in guest["requires"] if need in node["routes"]}
