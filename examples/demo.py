@@ -105,6 +105,7 @@ def one_process() -> tuple[Outcome, str]:
 @contextmanager
 def deployments(*modes: str) -> Iterator[list[str]]:
     """Projects that are gone afterwards, with their networks and volumes."""
+    os.environ.setdefault("PARIGOT_NET", f"10.{128 + crc32(bytes(ROOT)) % 128}")  # the example itself may be up
     try:
         yield list(modes)
     finally:
