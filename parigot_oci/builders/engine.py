@@ -35,8 +35,8 @@ WAIT = 60
 RESTARTING = 0.1
 """Seconds between two looks at a container that is being restarted."""
 
-OLDEST_API = (1, 44)
-"""Of Docker Engine 25: health checks that are frequent at the start and rare later."""
+OLDEST_API = (1, 48)
+"""Of Docker Engine 28: networks that the host has no address in; and (25) health checks that are frequent at the start alone."""
 
 _NO_ENGINE = (
     "is Docker running, and may you use it? `docker version` says. Without one: `parigot-oci run` runs the app, "
@@ -63,7 +63,7 @@ def refusal(version: Mapping[str, Any]) -> str:
     if version.get("Os") != "linux":
         return f"it runs containers of {version.get('Os')}, not of linux"
     if tuple(map(int, str(version.get("ApiVersion", "0.0")).split("."))) < OLDEST_API:
-        return f"it is version {version.get('Version')}, and 25 is the oldest that will do"
+        return f"it is version {version.get('Version')}, and 28 is the oldest that will do"
     return ""
 
 

@@ -77,8 +77,8 @@ def test_no_engine_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPa
     ("version", "said"),
     [
         ({"Os": "windows", "ApiVersion": "1.51"}, "windows"),
-        ({"Os": "linux", "ApiVersion": "1.43", "Version": "24.0.7"}, "24.0.7"),
-        ({"Os": "linux", "ApiVersion": "1.44"}, ""),
+        ({"Os": "linux", "ApiVersion": "1.47", "Version": "27.5.1"}, "27.5.1"),
+        ({"Os": "linux", "ApiVersion": "1.48"}, ""),
         ({"Os": "linux", "ApiVersion": "1.100"}, ""),
     ],
 )
