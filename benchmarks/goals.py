@@ -106,7 +106,7 @@ GOALS: Sequence[Goal] = (
         "MiB",
         in_unit(f"crowd/{GO_SERVICES}/go/memory", MIB * GO_SERVICES),
     ),
-    Goal(f"{SERVICES} containers, {EDGES} networks: `compose up --wait`", 6, "s", in_unit("compose/up", 1e9)),
+    Goal(f"{SERVICES} containers, {EDGES} networks: compose up --wait", 6, "s", in_unit("compose/up", 1e9)),
     Goal("two instances of a service that computes: one", 1.7, "×", faster("instances/1", "instances/2"), True),
 )
 
