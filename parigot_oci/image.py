@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal
 
 from parigot_oci.base import Base
 from parigot_oci.bytecode import compiled
-from parigot_oci.layers import NOBODY, Entry, Layer, cached, mtime, pack, sha256
+from parigot_oci.layers import NOBODY, Entry, Layer, cached, mtime, pack, sha256, writing_tar
 from parigot_oci.wheels import MACHINES, Pins, fetched, unpacked
 
 Container = Literal["portable", "wasm"]
@@ -215,7 +215,7 @@ def write_archive(image: Image, out: BinaryIO, known: Collection[str] = ()) -> N
 
     The entries' order and times are fixed: the same image gives the same bytes.
     """
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with writing_tar(out) as tar:
         for name, data in _documents(image):
             _member(tar, name, data)
         written = set(known)

@@ -23,6 +23,9 @@ from parigot_oci.errors import OutputError, Problem
 NOBODY = 65532
 """User and group of everything that runs in a container: `nonroot`, as in distroless images."""
 
+_WRITER = 2
+"""Raised when the same entries are to give other bytes than before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -104,9 +107,16 @@ def with_parents(entries: Iterable[Entry]) -> list[Entry]:
     return [found[path] for path in sorted(found)]
 
 
+@contextmanager
+def writing_tar(out: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """A tar to write that ends with two empty blocks, not filled up to 10 KiB: an image is its files and little more."""
+    yield tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT)
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
+
+
 def write_tar(entries: Iterable[Entry], out: BinaryIO) -> None:
     """Writes entries as a tar whose bytes depend on them (and SOURCE_DATE_EPOCH) alone."""
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with writing_tar(out) as tar:
         for entry in with_parents(entries):
             _add(tar, entry)
 
@@ -163,7 +173,7 @@ def cached(inputs: object, make: Callable[[], Layer]) -> Layer:
 
     The cached file is hashed again when it is used, so that a damaged cache heals itself.
     """
-    text = json.dumps([inputs, mtime()], sort_keys=True)
+    text = json.dumps([_WRITER, inputs, mtime()], sort_keys=True)
     note = cache_folder() / "made" / sha256(text.encode())
     if note.exists() and (layer := kept(note.read_text().strip())):
         return layer
