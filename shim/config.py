@@ -15,7 +15,8 @@ MAJOR = 1
 
 class Guest(Record):
     """
-    `instances`: so many run side by side; `fused`: services of guests of this node, called without the kernel between.
+    `kind`: service, program or command (a program of plain WASI, which does not launch). `instances`: so many run side by side;
+    `fused`: services of guests of this node, called without the kernel between.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Guest(Record):
 
     @property
     def is_program(self) -> bool:
-        return self.kind == "program"
+        return self.kind != "service"
 
 
 class Route(Record):

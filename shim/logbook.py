@@ -1,6 +1,9 @@
 """
 The unified log: one line a record, to stderr, in logfmt or JSON lines. For all threads of a node.
 
+In the format `plain` there are no records: what guests write to their stderr stands as they wrote it, line by line, and beside
+it only what went wrong.
+
 The reserved keys come first and in this order; a field of a guest's that has one of their names gets an underscore.
 """
 
@@ -30,7 +33,7 @@ class Logbook:
 
     def __init__(self, clock: Clock, *, format: str = "logfmt", stream: IO[str] | None = None) -> None:
         self.clock = logical(clock)
-        self._format = _logfmt if format == "logfmt" else _json
+        self._format = {"logfmt": _logfmt, "json": _json}.get(format)
         self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
         self._lock = threading.Lock()
         self._instance = ""
@@ -60,8 +63,9 @@ class Logbook:
             pairs[name + "_" if name in RESERVED else name] = str(value)
         with self._lock:  # the lines stand in the order of their clock
             reading, wall = self.clock.tick()
+            line = self._format({"time": _time(wall), "clock": reading, **pairs}) if self._format else _plain(pairs)
             try:
-                self._stream.write(self._format({"time": _time(wall), "clock": reading, **pairs}) + "\n")
+                self._stream.write(line)
                 self._stream.flush()
             except (OSError, ValueError):
                 pass
@@ -74,14 +78,24 @@ def _time(wall: int) -> str:
 
 
 def _logfmt(pairs: Mapping[str, str]) -> str:
-    return " ".join(
-        f"{key}={value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)}"
-        for key, value in pairs.items()
+    return (
+        " ".join(
+            f"{key}={value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)}"
+            for key, value in pairs.items()
+        )
+        + "\n"
     )
 
 
 def _json(pairs: Mapping[str, str]) -> str:
-    return json.dumps(pairs, ensure_ascii=False)
+    return json.dumps(pairs, ensure_ascii=False) + "\n"
+
+
+def _plain(pairs: Mapping[str, str]) -> str:
+    if "stream" in pairs:
+        return pairs["text"] + "\n"
+    told = [pairs[key] for key in ("text", "backtrace") if key in pairs]
+    return "" if pairs["level"] == "info" else f"{pairs['service']}: {': '.join(told)}\n"
 
 
 class Rate:

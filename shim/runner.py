@@ -238,14 +238,16 @@ class Runner:
     def start(self, member: Member, scope: Call | None = None) -> int:
         """
         Runs a guest's main: a service's until it serves, a program's to its end. `scope`: the work that waits for it.
+        A command of plain WASI declares nothing: it is where others are after launch, with no service to call.
 
         Returns: a program's exit code; 0 for a service, which is ready then.
         Raises: NodeError, why the guest did not get there.
         """
         member.reset()
-        member.state = State.STARTING
+        plain = member.spec.kind == "command"
+        member.state = State.LAUNCHED if plain else State.STARTING
         self._log.record(member.name, "started")
-        limit = self._clock.peek() + self._kernel.node.startup
+        limit = None if plain else self._clock.peek() + self._kernel.node.startup
         outer = self.entry
         member.entered, member.limit, self.entry = True, limit, (member, limit)
         member.within = scope
@@ -264,7 +266,7 @@ class Runner:
         self._wake(member)
         return 0
 
-    def _main(self, member: Member, limit: int) -> bool:
+    def _main(self, member: Member, limit: int | None) -> bool:
         try:
             return member.body.start(limit)
         except BaseException as ending:

@@ -68,6 +68,18 @@ def c(name: str) -> Path:
     return compile_c(name, [SOURCES / f"{name}.c"])
 
 
+def plain(name: str) -> Path:
+    """The module compiled from `guests/NAME.c` and nothing of ours: plain WASI."""
+    source = SOURCES / f"{name}.c"
+
+    def make(path: Path) -> None:
+        command = [sys.executable, "-m", "ziglang", "cc", *C_FLAGS, "-o", str(path), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return _keep(name, [version("ziglang").encode(), *(flag.encode() for flag in C_FLAGS), source.read_bytes()], make)
+
+
 def compile_c(name: str, sources: Sequence[Path]) -> Path:
     """A module named NAME, compiled from C sources and the C library."""
     everything = [*sources, *sorted(SDK.iterdir())]
