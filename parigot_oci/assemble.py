@@ -48,9 +48,9 @@ def assemble(
     images = {}
     for node in plan.nodes:
         progress(f"packing {node.name}")
-        contents = _contents(app, plan, node, compiled, descriptors, wasm=containers == "wasm")
-        if node.guests and containers == "wasm":
-            images[node.name] = bare(contents, ground.base.architecture)
+        contents = _contents(app, plan, node, compiled, descriptors, wasm=containers != "portable")
+        if node.guests and containers != "portable":
+            images[node.name] = bare(contents, "wasm" if containers == "wasi" else ground.base.architecture)
         else:
             images[node.name] = portable(contents, ground.base, shim)
     return images

@@ -20,7 +20,7 @@ from parigot_oci.bytecode import compiled
 from parigot_oci.layers import NOBODY, Entry, Layer, cached, mtime, pack, sha256, writing_tar
 from parigot_oci.wheels import MACHINES, Pins, fetched, unpacked
 
-Container = Literal["portable", "wasm"]
+Container = Literal["portable", "wasm", "wasi"]
 
 LABEL = "org.parigot.app"
 """On every image: the app that it is part of."""
@@ -157,10 +157,12 @@ def portable(contents: Contents, base: Base, shim: Layer) -> Image:
 def bare(contents: Contents, architecture: str) -> Image:
     """
     A wasm container: nothing but the node's files at the root. The OCI runtime that is registered brings the shim.
+    For an `architecture` of Linux, or for "wasm": that is the platform wasi/wasm.
     """
+    kind: Container = "wasi" if architecture == "wasm" else "wasm"
     layer = _node_layer({"node.json": contents.node_json, **contents.files}, data=contents.data)
     return _image(
-        contents, "wasm", (layer,), ("/service.wasm",), architecture, Entrypoint=["/service.wasm"], WorkingDir="/"
+        contents, kind, (layer,), ("/service.wasm",), architecture, Entrypoint=["/service.wasm"], WorkingDir="/"
     )
 
 
@@ -183,7 +185,7 @@ def _image(
     config = _json(
         {
             "architecture": architecture,
-            "os": "linux",
+            "os": "wasi" if kind == "wasi" else "linux",
             "created": created,
             "config": dict[str, Any](User=f"{NOBODY}:{NOBODY}", Labels=labels, **settings),
             "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},

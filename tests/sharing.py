@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-RUNTIMES = ("e2e/test_same_everywhere.py", "test_strangers.py", "tool/test_runtime.py")
+RUNTIMES = ("e2e/test_same_everywhere.py", "test_strangers.py", "tool/test_wasm_containers.py")
 """They write the engine's file, where its runtimes stand: one after the other."""
 REFUSED = pytest.StashKey[tuple[str, int]]()
 """Why the tests cannot be run, and the exit code."""

@@ -23,13 +23,13 @@ LAYERS = {
         console
         assemble running
         builders targets ground runtime settle picture call follow
-        image
+        image installed
         base
         bytecode debian wheels plan
         placement networks graph
         lock probe protos sources
         toolchains manifest
-        wasm process schema secrets
+        wasm process schema secrets daemon
         layers state yamlfile records
         model resources oci_runtime
         errors oci_cache

@@ -11,7 +11,7 @@ import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -195,6 +195,22 @@ class Engine:
             for config in (each.get("IPAM") or {}).get("Config") or ()
             if "." in config.get("Subnet", "")
         }
+
+    def running(self, runtimes: Collection[str]) -> tuple[str, ...]:
+        """The names of containers that run under one of these OCI runtimes, sorted."""
+        with _speaking("the engine does not list its containers"):
+            ids = [each["Id"] for each in self.api.containers()]
+            found = []
+            for each in ids:
+                with suppress(NotFound):  # it has ended meanwhile
+                    found.append(self.api.inspect_container(each))
+        return tuple(sorted(each["Name"].strip("/") for each in found if each["HostConfig"]["Runtime"] in runtimes))
+
+    def takes_any_platform(self) -> bool:
+        """Whether it keeps images in containerd's store: the older ones refuse images of wasi/wasm."""
+        with _speaking("the engine does not say how it keeps images"):
+            status = dict(self.client.info().get("DriverStatus") or [])
+        return str(status.get("driver-type", "")).startswith("io.containerd.snapshotter.")
 
     def containers(self, project: str) -> dict[str, str]:
         """The containers of a compose project: service name -> container id; those that ended included."""

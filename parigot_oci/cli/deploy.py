@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parigot_oci import console, ground, lock, resources
+from parigot_oci import console, ground, lock, resources, runtime
 from parigot_oci.assemble import assemble
 from parigot_oci.builders.layout import Layout
 from parigot_oci.cli import runtimes, steps
@@ -37,7 +37,13 @@ Base = Annotated[
     str, typer.Option(metavar="IMAGE", help="What images stand on. Default: the manifest's `base`, else Debian.")
 ]
 UpdateBase = Annotated[bool, typer.Option("--update-base", help="Pin the base and the wheels anew, as they are today.")]
-Kind = Annotated[Container, typer.Option(help="wasm: the .wasm alone, for machines with the parigot runtime.")]
+Kind = Annotated[
+    Container,
+    typer.Option(
+        help="wasm: the .wasm alone, for machines with the parigot runtime; wasi: the same as images of wasi/wasm, for "
+        "engines with the containerd image store."
+    ),
+]
 Placement = Annotated[Mode, typer.Option(help="One container for each service, or one for all.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
 Names = Annotated[
@@ -123,9 +129,15 @@ def _builder(output: Path | None, containers: Container, progress: Callable[[str
     if output is not None:
         return Layout.at(output)
     engine = connect(progress)
-    if containers == "wasm" and "parigot" not in engine.runtimes():
-        what = "the engine has no runtime `parigot`, which containers of wasm alone need"
-        raise EngineError(Problem(what=what, hint="parigot-oci runtime install; or build without --containers wasm"))
+    need = {"wasm": runtime.NAME, "wasi": runtime.WASI}.get(containers)
+    if need and need not in engine.runtimes():
+        what = f"the engine has no runtime `{need}`, which containers of wasm alone need"
+        hint = f"parigot-oci runtime install; or build without --containers {containers}"
+        raise EngineError(Problem(what=what, hint=hint))
+    if containers == "wasi" and not engine.takes_any_platform():
+        what = "the engine's image store takes no images of wasi/wasm"
+        hint = 'build with --containers wasm; or have its daemon.json say "features": {"containerd-snapshotter": true}'
+        raise EngineError(Problem(what=what, hint=hint))
     return engine
 
 

@@ -1,26 +1,28 @@
 """The docker wasm runtime: `runtime install | status | uninstall`."""
 
-import time
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from parigot_oci import console, ground, resources, runtime
+from parigot_oci import console, daemon, ground, installed, resources, runtime
 from parigot_oci.cli.engines import connect
+from parigot_oci.daemon import Daemon
 from parigot_oci.errors import EngineError, Problem
 from parigot_oci.image import shim_layer
 from parigot_oci.lock import Lock
 from parigot_oci.oci_cache import PLACE
-
-PATIENCE = 10.0
-"""Seconds that a daemon may take to read its configuration again."""
 
 Prefix = Annotated[Path, typer.Option(metavar="DIR", help="Where the shim is installed.")]
 Config = Annotated[
     Path | None, typer.Option("--daemon-config", metavar="FILE", help="Default: that of the running daemon.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,68 +35,82 @@ def register(app: typer.Typer) -> None:
 
 def install(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None, dry_run: DryRun = False) -> None:
     """
-    Install the runtime and register it with the Docker Engine of this machine.
+    Install the runtime and register it with the Docker Engine of this machine; or bring what is there up to date.
 
     \b
     Examples:
       parigot-oci runtime install
       parigot-oci runtime install --dry-run
     """
-    daemon = runtime.daemon(daemon_config)
+    prefix, to = prefix.absolute(), daemon.find(daemon_config)
+    change = runtime.installing(prefix, to)
     if dry_run:
-        console.result(f"put a Python and the shim into {prefix}\n{_told(daemon, 'add the entry')}")
+        current = installed.release(prefix).get("sources") == installed.sources()
+        says = [f"{prefix}: this release is there" if current else f"write {prefix}: a Python and the shim"]
+        says += [f"remove {change.former}"] if change.former else []
+        console.result("\n".join([*says, *_told(to, change)]))
         return
     with console.working("making the shim") as progress:
         stands = ground.choose(Lock(), "", lambda: connect(progress), warn=console.warn)
         shim = shim_layer(stands.base, stands.wheels, resources.folder("shim"), resources.folder("schemas"))
-    runtime.install(stands.base, shim, prefix.absolute(), daemon)
-    if daemon.pid:
-        _wait(registered=True)
+    engine = connect() if to.pid else None
+    _note(runtime.install(stands.base, shim, prefix, to, change, engine=engine))
     console.note("next: parigot-oci build --containers wasm")
 
 
-def status(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None) -> None:
+def status(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None, as_json: Json = False) -> None:
     """
-    Say whether the runtime is installed and registered; if not, exit with 69.
+    Say whether the runtime is installed, registered and of this release; if not, exit with 69.
 
     \b
     Examples:
       parigot-oci runtime status
+      parigot-oci runtime status --json
     """
-    daemon = runtime.daemon(daemon_config)
-    missing = runtime.status(prefix.absolute(), daemon)
-    if not missing and runtime.NAME not in connect().runtimes():
-        missing = "the engine has not read its configuration yet"
-    if missing:
-        raise EngineError(Problem(what=missing, hint="parigot-oci runtime install"))
-    console.result(f"{runtime.NAME}: {prefix}, named in {daemon.config}")
+    prefix, of = prefix.absolute(), daemon.find(daemon_config)
+    loaded = connect().runtimes() if of.pid else None
+    found = runtime.status(prefix, of, loaded)
+    if as_json:
+        console.result(json.dumps(asdict(found), indent=2))
+    elif not found.problems:
+        for name in found.names:
+            console.result(f"{name}: {prefix}, named in {of.config}")
+        if loaded is None:
+            console.note("no daemon runs here")
+    if found.problems:
+        hint = "parigot-oci runtime install"
+        raise EngineError(*(Problem(what=what, hint=hint) for what in found.problems))
 
 
 def uninstall(prefix: Prefix = runtime.PREFIX, daemon_config: Config = None, dry_run: DryRun = False) -> None:
     """
-    Take the runtime away again.
+    Take the runtime away again: the engine's files are as they were before.
 
     \b
     Examples:
       parigot-oci runtime uninstall
+      parigot-oci runtime uninstall --dry-run
     """
-    daemon = runtime.daemon(daemon_config)
+    prefix, to = prefix.absolute(), daemon.find(daemon_config)
+    change = runtime.uninstalling(prefix, to)
     if dry_run:
-        console.result(f"{_told(daemon, 'take the entry out')}\nremove {prefix}\nremove {PLACE}")
+        removed = [f"remove {path}" for path in (prefix, PLACE) if path.exists()]
+        console.result("\n".join([*_told(to, change), *removed]) or "nothing is installed")
         return
-    runtime.uninstall(prefix.absolute(), daemon)
-    if daemon.pid:
-        _wait(registered=False)
+    _note(runtime.uninstall(prefix, to, change, engine=connect() if to.pid else None))
 
 
-def _told(daemon: runtime.Daemon, what: str) -> str:
-    reading = f"send SIGHUP to {daemon.pid}" if daemon.pid else "no daemon runs here that could be told"
-    return f'{what} runtimes: "{runtime.NAME}" in {daemon.config}\n{reading}'
+def _told(to: Daemon, change: runtime.Change) -> list[str]:
+    """What becomes of the daemon's configuration, as a diff; empty where it stays."""
+    if change.old == change.new:
+        return []
+    old, new = ((text or "").splitlines() for text in (change.old, change.new))
+    name = str(to.config)
+    gone, come = (name if text is not None else "/dev/null" for text in (change.old, change.new))
+    reading = f"send SIGHUP to {to.pid}" if to.pid else "no daemon runs here that could be told"
+    return [*difflib.unified_diff(old, new, gone, come, lineterm=""), reading]
 
 
-def _wait(*, registered: bool) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while (runtime.NAME in connect().runtimes()) != registered:
-        if time.monotonic() > deadline:
-            raise EngineError(Problem(what="the engine did not take its new configuration", hint="look at its log"))
-        time.sleep(0.1)
+def _note(stays: Iterable[str]) -> None:
+    for line in stays:
+        console.note(line)

@@ -29,6 +29,12 @@ _PIDS = 128
 _STOPPING = 10
 """Seconds from the signal to the end of a node without guests, and some to spare: the shim takes 3 (shim/cell.py)."""
 
+_RUNTIMES: Mapping[str, Mapping[str, str]] = {
+    "wasm": {"runtime": "parigot"},
+    "wasi": {"platform": "wasi/wasm", "runtime": "io.containerd.parigot.v1"},
+}
+"""What containers of wasm alone are run by, and an image of which platform is meant."""
+
 Skeletons = Mapping[str, Any]
 """The skeletons by name (header, node, ingress, file), parsed."""
 
@@ -89,8 +95,7 @@ def _service(app: App, plan: Plan, node: Node, image: Image, parts: Skeletons) -
     assert isinstance(filled, dict)
     if cpus := _cpus(app, node):
         filled["cpus"] = cpus
-    if image.kind == "wasm":
-        filled["runtime"] = "parigot"
+    filled |= _RUNTIMES.get(image.kind, {})
     if mounted := secrets(app, node):
         filled["secrets"] = list(mounted)
     if plan.program_node == node.name:

@@ -1,359 +1,351 @@
-"""
-The runtime of wasm containers: what it edits and what it leaves alone, its entry in the daemon's file, and a real
-engine.
-"""
+"""The runtime on a machine: what comes and goes with it, what `status` notices. Layers are small, and a daemon is played."""
 
-import copy
 import json
 import os
+import signal
 import subprocess
-import time
-import uuid
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parigot_oci import image, oci_runtime, resources, runtime, wheels
-from parigot_oci.base import Base, distroless
-from parigot_oci.builders.engine import connect
+from parigot_oci import daemon, installed, runtime
+from parigot_oci.base import Base
+from parigot_oci.bytecode import Interpreter
+from parigot_oci.daemon import Daemon
 from parigot_oci.errors import EngineError, OutputError
-from parigot_oci.image import Contents
-from parigot_oci.layers import Layer
-from parigot_oci.oci_cache import Cage
-from parigot_oci.runtime import Daemon
-from tests import guests
-from tests.e2e.deployment import until
+from parigot_oci.layers import Entry, pack
+from parigot_oci.runtime import LENT, NAME, WASI, Status
 
-STARTER = ["/.parigot/ld.so", "/.parigot/python", "-m", "shim"]
+ODD = '{ "debug" :true,\n\t"runtimes": {"nvidia": {"path":"x"}}}'
 
 
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return distroless()
+@dataclass
+class Place:
+    """A machine in a folder: where the runtime goes, and a daemon's file."""
 
+    root: Path
+    file: Path
+    shim: str = "one"
+    owner: Path | None = None
+    """Whose program has the name that Docker gives to wasm containers."""
+    engine: runtime.Engine | None = None
+    pid: int = 0
+    patience: float = runtime.PATIENCE
 
-@pytest.fixture(scope="module")
-def shim(base: Base) -> Layer:
-    pins = wheels.resolved(base.version, base.architecture)
-    return image.shim_layer(base, pins, resources.folder("shim"), resources.folder("schemas"))
+    @property
+    def to(self) -> Daemon:
+        return Daemon(pid=self.pid, config=self.file)
 
+    def prefix(self, name: str = "opt") -> Path:
+        return self.root / name
 
-def config(*args: str) -> dict[str, Any]:
-    return {
-        "process": {"args": list(args), "env": ["PATH=/bin", "PYTHONHOME=/x"]},
-        "mounts": [{"destination": "/proc"}],
-        "root": {"path": "rootfs"},
-    }
+    def install(self, prefix: str = "opt") -> list[str]:
+        (self.root / "base").mkdir(exist_ok=True)
+        interpreter = Interpreter(command=(f"{self.root}/base/ld", f"{self.root}/base/python"))
+        base = Base(
+            title="small",
+            layers=(pack([Entry(path="usr/bin/python", data=b"")]),),
+            python="/usr/bin/python",
+            version="3.11",
+            architecture="amd64",
+            pins={},
+            interpreter=interpreter,
+            root=self.root / "base",
+        )
+        shim = pack([Entry(path="opt/parigot/shim/__main__.py", data=self.shim.encode())])
+        change = runtime.installing(self.prefix(prefix), self.to, find=lambda name: self.owner)
+        cache = self.root / "cache"
+        return runtime.install(base, shim, self.prefix(prefix), self.to, change, engine=self.engine, cache=cache)
 
+    def uninstall(self, prefix: str = "opt") -> list[str]:
+        change = runtime.uninstalling(self.prefix(prefix), self.to)
+        more: dict[str, Any] = {"cache": self.root / "cache", "patience": self.patience}
+        return runtime.uninstall(self.prefix(prefix), self.to, change, engine=self.engine, **more)
 
-def bundled(ours: dict[str, Any], folder: Path, made: oci_runtime.Made = lambda module: None) -> bool:
-    return oci_runtime.bundle(ours, folder, STARTER, "/opt/x", made)
+    def status(self, loaded: Collection[str] | None = None) -> Status:
+        return runtime.status(self.prefix(), self.to, loaded, find=lambda name: self.owner)
 
+    def names(self) -> dict[str, str]:
+        return daemon.paths(daemon.text_of(self.file))
 
-def test_a_wasm_containers_bundle_gets_the_shim_its_mount_and_a_tmp(tmp_path: Path) -> None:
-    ours = config("/service.wasm", "--flag")
-    assert bundled(ours, tmp_path)
-    assert ours["process"]["args"] == [*STARTER, "/node.json", "--flag"]
-    assert "PYTHONHOME=/.parigot/usr" in ours["process"]["env"]
-    assert "PYTHONHOME=/x" not in ours["process"]["env"]
-    assert [mount["destination"] for mount in ours["mounts"]] == ["/proc", "/.parigot", "/tmp"]
-    assert "ro" in ours["mounts"][1]["options"]
-    assert ours["mounts"][1]["source"] == "/opt/x"
-
-
-def test_a_tmp_that_is_there_stays_and_dockers_init_stays_in_front(tmp_path: Path) -> None:
-    ours = config("/sbin/docker-init", "--", "/service.wasm")
-    ours["mounts"].append({"destination": "/tmp/"})
-    assert bundled(ours, tmp_path)
-    assert ours["process"]["args"] == ["/sbin/docker-init", "--", *STARTER, "/node.json"]
-    assert [mount["destination"] for mount in ours["mounts"]] == ["/proc", "/tmp/", "/.parigot"]
-
-
-@pytest.mark.parametrize(
-    "args", [(), ("/bin/sh",), ("/bin/sh", "/service.wasm"), ("/sbin/docker-init", "--", "/bin/sh")]
-)
-def test_any_other_container_is_left_as_it_is(args: tuple[str, ...], tmp_path: Path) -> None:
-    theirs = config(*args)
-    before = copy.deepcopy(theirs)
-    assert not bundled(theirs, tmp_path)
-    assert theirs == before
-
-
-def test_nothing_in_an_images_environment_steers_the_shims_python(tmp_path: Path) -> None:
-    ours = config("/service.wasm")
-    ours["process"]["env"] += ["LD_PRELOAD=/evil.so", "PYTHONSTARTUP=/evil.py", "OPENSSL_CONF=/evil", "LEVEL=7"]
-    assert bundled(ours, tmp_path)
-    env = dict(entry.split("=", 1) for entry in ours["process"]["env"])
-    python = {key for key in env if key.startswith("PYTHON")}
-    assert set(env) - python == {"PATH", "LEVEL"}
-    assert python == set(oci_runtime.environment("/x"))
-    assert env["PYTHONSAFEPATH"] == "1"
+    def state(self) -> dict[str, bytes]:
+        """All files, but for the base that this test has."""
+        return {str(path): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
-def rootfs(tmp_path: Path) -> Path:
-    """An image's files, in a bundle: one of its guests, and what it says of machine code."""
-    root = tmp_path / "rootfs"
-    root.mkdir()
-    guests = [{"name": "it", "wasm": "service.wasm", "compiled": "evil.cwasm"}]
-    (root / "node.json").write_text(json.dumps({"version": "1.0", "guests": guests, "cache": "evil"}))
-    (root / "service.wasm").write_bytes(b"module")
-    return root
+def place(tmp_path: Path) -> Place:
+    return Place(root=tmp_path, file=tmp_path / "etc" / "daemon.json")
 
 
-def mounted(ours: dict[str, Any]) -> dict[str, str]:
-    return {mount["destination"]: mount["source"] for mount in ours["mounts"][1:]}
+@dataclass
+class Told:
+    """An engine that has what its file names once it is told to look, as dockerd does: without the key it changes nothing."""
 
+    place: Place
+    has: set[str] = field(default_factory=set)
+    runs: Sequence[str] = ()
+    deaf: bool = False
 
-def test_a_container_gets_this_hosts_machine_code_and_no_other(rootfs: Path, tmp_path: Path) -> None:
-    ours, asked = config("/service.wasm"), []
-    assert bundled(ours, tmp_path, lambda module: asked.append(module) or Path("/host/code"))  # type: ignore[func-returns-value]
-    assert asked == [b"module"]
-    found = mounted(ours)
-    assert found["/.parigot-compiled/0.cwasm"] == "/host/code"
-    node = json.loads(Path(found["/node.json"]).read_text())
-    assert node == {
-        "version": "1.0",
-        "guests": [{"name": "it", "wasm": "service.wasm", "compiled": "/.parigot-compiled/0.cwasm"}],
-    }
-    assert json.loads((rootfs / "node.json").read_text())["cache"] == "evil"
+    def look(self) -> None:
+        text = daemon.text_of(self.place.file)
+        if not self.deaf and "runtimes" in daemon.parsed(text):
+            self.has = set(daemon.paths(text))
 
+    def runtimes(self) -> Collection[str]:
+        return self.has
 
-def test_without_machine_code_of_this_host_there_is_none(rootfs: Path, tmp_path: Path) -> None:
-    ours = config("/service.wasm")
-    assert bundled(ours, tmp_path)
-    node = json.loads(Path(mounted(ours)["/node.json"]).read_text())
-    assert node["guests"] == [{"name": "it", "wasm": "service.wasm"}]
-    assert rootfs.exists()
-
-
-@pytest.mark.parametrize("name", ["node.json", "service.wasm"])
-def test_a_link_in_an_image_does_not_lead_out_of_it(rootfs: Path, tmp_path: Path, name: str) -> None:
-    (rootfs / name).rename(tmp_path / "outside")
-    (rootfs / name).symlink_to(tmp_path / "outside")
-    with pytest.raises(OSError, match="symbolic links"):
-        bundled(config("/service.wasm"), tmp_path)
-
-
-def test_what_an_operator_mounts_in_its_place_stays(rootfs: Path, tmp_path: Path) -> None:
-    ours = config("/service.wasm")
-    ours["mounts"].append({"destination": "/service.wasm", "source": "/mine"})
-    assert bundled(ours, tmp_path, lambda module: Path("/host/code"))
-    assert "/.parigot-compiled/0.cwasm" not in mounted(ours)
-    ours = config("/service.wasm")
-    ours["mounts"].append({"destination": "/node.json", "source": "/mine"})
-    assert bundled(ours, tmp_path, lambda module: Path("/host/code"))
-    assert mounted(ours)["/node.json"] == "/mine"
-    assert rootfs.exists()
-
-
-@pytest.mark.parametrize("words", [["--bundle", "/b"], ["--bundle=/b"], ["--root", "/r", "create", "-b", "/b", "id"]])
-def test_options_are_read_in_every_spelling(words: list[str]) -> None:
-    assert oci_runtime.option(words, "--bundle", "-b") == "/b"
-
-
-def process(proc: Path, pid: int, *words: str) -> None:
-    (proc / str(pid)).mkdir(parents=True)
-    (proc / str(pid) / "cmdline").write_text("\0".join(words) + "\0")
-
-
-def test_the_daemons_file_is_the_one_on_its_command_line(tmp_path: Path) -> None:
-    process(tmp_path, 7, "/usr/bin/python3", "dockerd")
-    assert runtime.daemon(None, tmp_path) == Daemon(pid=0, config=Path("/etc/docker/daemon.json"))
-    process(tmp_path, 8, "/usr/bin/dockerd", "--config-file=/srv/d.json")
-    assert runtime.daemon(None, tmp_path) == Daemon(pid=8, config=Path("/srv/d.json"))
-    process(tmp_path, 9, "dockerd", "-H", "fd://")
-    with pytest.raises(EngineError, match="--daemon-config"):
-        runtime.daemon(None, tmp_path)
-    assert runtime.daemon(Path("/srv/d.json"), tmp_path).pid == 8
-
-
-def test_installing_adds_one_entry_and_uninstalling_takes_it_out_again(base: Base, shim: Layer, tmp_path: Path) -> None:
-    prefix, file = tmp_path / "opt", tmp_path / "daemon.json"
-    before = {"debug": True, "runtimes": {"nvidia": {"path": "x"}}}
-    file.write_text(json.dumps(before))
-    to = Daemon(pid=0, config=file)
-    assert "nothing is installed" in runtime.status(prefix, to)
-    runtime.install(base, shim, prefix, to)
-    runtime.install(base, shim, prefix, to)
-    assert runtime.status(prefix, to) == ""
-    written = json.loads(file.read_text())
-    assert written["debug"] is True
-    assert set(written["runtimes"]) == {"nvidia", "parigot"}
-    (tmp_path / "cache" / "shim").mkdir(parents=True)
-    runtime.uninstall(prefix, to, cache=tmp_path / "cache")
-    assert json.loads(file.read_text()) == before
-    assert not prefix.exists()
-    assert not (tmp_path / "cache").exists()
-
-
-def test_a_daemons_file_that_cannot_be_read_is_left_as_it_is(tmp_path: Path) -> None:
-    file = tmp_path / "daemon.json"
-    file.write_text("{ half")
-    with pytest.raises(OutputError, match=r"daemon\.json.*cannot be read"):
-        runtime.uninstall(tmp_path / "opt", Daemon(pid=0, config=file), cache=tmp_path / "cache")
-    assert file.read_text() == "{ half"
-
-
-def test_a_folder_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
-    (tmp_path / "opt").mkdir()
-    with pytest.raises(OutputError, match="not made by"):
-        runtime.uninstall(tmp_path / "opt", Daemon(pid=0, config=tmp_path / "daemon.json"), cache=tmp_path / "cache")
-    assert [path.name for path in tmp_path.iterdir()] == ["opt"]
-
-
-def test_a_daemons_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
-    (tmp_path / "real.json").write_text('{"runtimes": {"parigot": {"path": "x"}}}')
-    (tmp_path / "daemon.json").symlink_to("real.json")
-    runtime.uninstall(tmp_path / "opt", Daemon(pid=0, config=tmp_path / "daemon.json"), cache=tmp_path / "cache")
-    assert (tmp_path / "daemon.json").is_symlink()
-    assert json.loads((tmp_path / "real.json").read_text()) == {"runtimes": {}}
-
-
-def test_the_wrapper_edits_what_is_created_and_hands_everything_to_runc(
-    base: Base, shim: Layer, tmp_path: Path
-) -> None:
-    to = Daemon(pid=0, config=tmp_path / "daemon.json")
-    runtime.install(base, shim, tmp_path / "opt", to, cache=tmp_path / "cache")
-    (tmp_path / "runc").write_text('#!/bin/sh\necho "$PYTHONHOME|$@"\n')
-    (tmp_path / "runc").chmod(0o755)
-    (tmp_path / "config.json").write_text(json.dumps(config("/service.wasm")))
-
-    def called(*words: str) -> str:
-        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        return subprocess.check_output(
-            [tmp_path / "opt/parigot-runtime", *words], env=env, text=True, timeout=30
-        ).strip()
-
-    assert called("--root", "/r", "state", "a b") == "|--root /r state a b"
-    assert called("create", "--bundle", str(tmp_path), "id") == f"|create --bundle {tmp_path} id"
-    edited = json.loads((tmp_path / "config.json").read_text())
-    assert edited["process"]["args"][-3:] == ["-m", "shim", "/node.json"]
-    (tmp_path / "exec.json").write_text(json.dumps({"args": ["/service.wasm", "health", "127.0.0.1:8001"]}))
-    called("exec", "--process", str(tmp_path / "exec.json"), "id")
-    args = json.loads((tmp_path / "exec.json").read_text())["args"]
-    assert args[-4:] == ["-m", "shim", "health", "127.0.0.1:8001"]
+    def running(self, runtimes: Collection[str]) -> Sequence[str]:
+        return self.runs if set(runtimes) & self.has else ()
 
 
 @pytest.fixture
-def registered(base: Base, shim: Layer, tmp_path: Path) -> Iterator[str]:
-    """The runtime under a name of its own, on the engine of this machine, for one test."""
-    name, prefix, to = f"parigot-test-{uuid.uuid4().hex[:8]}", tmp_path / "opt", runtime.daemon(None)
-    tmp_path.chmod(0o755)
-    runtime.install(base, shim, prefix, to, name=name, cache=tmp_path / "cache")
-    try:
-        wait_for(name)
-        yield name
-    finally:
-        runtime.uninstall(prefix, to, name=name, cache=tmp_path / "cache")
-        wait_for(name, there=False)
+def told(place: Place) -> Iterator[Told]:
+    """This very process is the daemon: it is sent its signal."""
+    told = Told(place)
+    place.engine, place.pid = told, os.getpid()
+    before = signal.signal(signal.SIGHUP, lambda number, frame: told.look())
+    yield told
+    signal.signal(signal.SIGHUP, before)
 
 
-def wait_for(name: str, *, there: bool = True) -> None:
-    deadline = time.monotonic() + 30
-    while (name in connect().runtimes()) != there:
-        assert time.monotonic() < deadline, "the engine did not read its configuration"
-        time.sleep(0.05)
+@pytest.mark.parametrize("text", [None, "", "{}", ODD, '{\n  "debug": true\n}', '{"runtimes": {}}', "{\r\n}\r\n"])
+def test_what_was_there_before_is_there_afterwards_to_the_byte(place: Place, told: Told, text: str | None) -> None:
+    if text is not None:
+        place.file.parent.mkdir()
+        place.file.write_bytes(text.encode())
+        place.file.chmod(0o600)
+    before = place.state()
+    for _ in range(2):
+        assert place.install() == []
+        assert set(place.names()) >= {NAME, WASI, LENT}
+        assert told.has >= {NAME, WASI, LENT}
+    assert place.uninstall() == []
+    assert place.state() == before
+    assert not told.has & {NAME, WASI, LENT}
+    assert place.file.parent.exists() == (text is not None)
+    assert text is None or place.file.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.engine
-def test_an_image_of_wasm_alone_runs_under_it_with_its_arguments_and_exit_code(registered: str, tmp_path: Path) -> None:
-    with image_of(tmp_path, guests.program("--out", "hello", "--exit", "7")) as name:
-        done, first = docker_run(registered, name), kept(tmp_path)
-        more = docker_run(registered, name, "--out", "else")
-    assert (done.stdout, done.returncode) == ("hello", 7), done.stderr
-    assert (more.stdout, more.returncode) == ("else", 0), more.stderr
-    assert len(first) == 1
-    assert kept(tmp_path) == first, "the second start has compiled"
+def test_installing_twice_changes_nothing_the_second_time(place: Place) -> None:
+    place.install()
+    before = {path: path.stat().st_ino for path in place.root.rglob("*.json") if path.parent == place.file.parent}
+    state = place.state()
+    assert runtime.installing(place.prefix(), place.to, find=lambda name: None).new == place.file.read_text()
+    place.install()
+    assert place.state() == state
+    assert before == {place.file: place.file.stat().st_ino}
 
 
-@pytest.mark.engine
-def test_machine_code_is_the_hosts_whatever_an_image_brings(registered: str, tmp_path: Path) -> None:
-    """The container's own map of its memory tells which file its code is from."""
-    program = guests.program("--sleep", "30000")
-    stolen = {"json.py": b"raise SystemExit('stolen')", "shim/__main__.py": b"raise SystemExit('stolen')"}
-    with image_of(tmp_path, program, compiled="evil.cwasm", files={"evil.cwasm": b"evil", **stolen}) as name:
-        container = docker("run", "--detach", "--runtime", registered, "--read-only", "--cap-drop=ALL", name).strip()
-        try:
-            pid = docker("inspect", "--format", "{{.State.Pid}}", container).strip()
-            until(lambda: "cwasm" in maps(pid), "machine code is mapped")
-            assert {line.split()[-1] for line in maps(pid).splitlines() if "cwasm" in line} == {
-                "/.parigot-compiled/0.cwasm"
-            }
-            assert "stolen" not in docker("logs", container)
-        finally:
-            docker("rm", "--force", container)
+def test_what_a_user_changes_meanwhile_stays_as_it_is_written(place: Place) -> None:
+    place.file.parent.mkdir()
+    place.file.write_text('{"debug": true}')
+    place.install()
+    text = place.file.read_text()
+    place.file.write_text(text.replace('"debug": true', '"debug" :false ,"mtu":1400'))
+    place.uninstall()
+    assert place.file.read_text() == '{"debug" :false ,"mtu":1400}'
 
 
-def maps(pid: str) -> str:
-    return Path(f"/proc/{pid}/maps").read_text()
-
-
-def kept(folder: Path) -> list[tuple[Path, int]]:
-    """The machine code that is kept, and each file's inode: compiled again, it would have another one."""
-    return [(file, file.stat().st_ino) for file in (folder / "cache").rglob("*") if file.is_file()]
-
-
-@contextmanager
-def image_of(
-    folder: Path, program: guests.Guest, compiled: str = "", files: Mapping[str, bytes] | None = None
-) -> Iterator[str]:
-    """An image of a program alone, on the engine for as long as it takes; `files` lie beside the module."""
-    node = json.loads(guests.node(folder, [program]).read_text())
-    del node["cache"]  # there is none in an image
-    node["guests"][0] |= {"wasm": "service.wasm", "compiled": compiled}
-    name = f"parigot-test/{uuid.uuid4().hex[:12]}"
-    held: dict[str, Path | bytes] = {"service.wasm": program.wasm, **(files or {})}
-    contents = Contents(name=name, node_json=json.dumps(node).encode(), files=held)
-    engine = connect()
-    built = engine.build(image.bare(contents, engine.architecture))
-    try:
-        yield built.name
-    finally:
-        docker("rmi", "--force", built.name, f"{name}:latest")
-
-
-def docker_run(runtime: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = ["docker", "run", "--rm", "--runtime", runtime, "--read-only", "--cap-drop=ALL", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout + done.stderr
+def test_runtimes_that_a_user_adds_meanwhile_stay_and_so_does_a_file_that_was_not_there(place: Place) -> None:
+    place.install()
+    place.file.write_text(daemon.put_in(place.file.read_text(), {"mine": "/m"}))
+    place.install()
+    place.uninstall()
+    assert json.loads(place.file.read_text()) == {"runtimes": {"mine": {"path": "/m"}}}
 
 
 @pytest.mark.engine  # not for the engine: whoever has one registered is root, as this needs
-def test_the_compiler_of_strangers_modules_reaches_nothing_of_the_host(base: Base, shim: Layer, tmp_path: Path) -> None:
-    prefix = tmp_path / "opt"
-    runtime.install(base, shim, prefix, Daemon(pid=0, config=tmp_path / "daemon.json"))
-    root = next(path for path in prefix.iterdir() if (path / "usr").is_dir())
-    assert base.root is not None
-    assert base.interpreter is not None
-    python = [word.replace(str(base.root), "") for word in base.interpreter.command]
-
-    def caged(*words: str) -> bytes:
-        return Cage(root=root, command=[*python, *words], env=oci_runtime.environment(""))(
-            guests.wat("echo").read_bytes()
-        )
-
-    assert caged("-m", "shim", "compile", "-", "-")
-    told = json.loads(caged("-c", LOOK_AROUND))
-    assert sorted(told["root"]) == sorted(path.name for path in root.iterdir())
-    assert told["uid"] >= 0x70000000
-    assert told["groups"] == []
-    assert told["interfaces"] == ["lo"]
-    assert told["writable"] == []
-    assert caged("-c", "raise SystemExit(1)") == b""
+def test_an_older_version_is_replaced_and_goes_with_its_machine_code_once_no_container_has_it(place: Place) -> None:
+    place.install()
+    (old,) = installed.roots(place.prefix())
+    (place.root / "cache" / old.name).mkdir(parents=True)
+    place.shim = "two"
+    with container(old, place.root / "container"):
+        assert [line.split(" stays")[0] for line in place.install()] == [str(old)]
+        assert old.is_dir()
+    assert place.install() == []
+    assert not old.exists()
+    assert not (place.root / "cache" / old.name).exists()
+    assert len(installed.roots(place.prefix())) == 1
 
 
-LOOK_AROUND = """
-import json, os, socket, sys
-places = [place for place, _, _ in os.walk("/") if os.access(place, os.W_OK)]
-told = {"root": os.listdir("/"), "uid": os.getuid(), "groups": os.getgroups(), "writable": places}
-told["interfaces"] = [name for _, name in socket.if_nameindex()]
-sys.stdout.write(json.dumps(told))
-"""
+@contextmanager
+def container(folder: Path, root: Path) -> Iterator[None]:
+    """A process that sees a folder where containers have the shim, as they do: mounted in a root of its own."""
+    (root / ".parigot").mkdir(parents=True)
+    script = "import os, sys, time; os.chroot(sys.argv[1]); print('there', flush=True); time.sleep(60)"
+    mounting = 'mount --bind "$1" "$2/.parigot" && exec "$3" -c "$4" "$2"'
+    command = ["unshare", "--mount", "sh", "-c", mounting, "sh", str(folder), str(root), sys.executable, script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def test_another_prefix_takes_the_place_of_the_former_one_which_goes(place: Place, told: Told) -> None:
+    place.file.parent.mkdir()
+    place.file.write_text(ODD)
+    place.install("old")
+    assert place.install("new") == []
+    assert {Path(path).parent for name, path in place.names().items() if name != "nvidia"} == {place.prefix("new")}
+    assert not place.prefix("old").exists()
+    place.uninstall("new")
+    assert place.file.read_text() == ODD
+    assert told.has == {"nvidia"}
+
+
+def test_the_former_prefix_stays_as_long_as_containers_run_with_it(place: Place, told: Told) -> None:
+    place.install("old")
+    told.runs = ["shop-1"]
+    (stays,) = place.install("new")
+    assert f"runtime uninstall --prefix {place.prefix('old')}" in stays
+    told.runs = ()
+    place.uninstall("old")
+    assert not place.prefix("old").exists()
+    assert NAME in place.names()
+    place.uninstall("new")
+    assert not place.file.exists()
+
+
+def test_it_is_not_taken_from_under_containers_that_run(place: Place, told: Told) -> None:
+    place.install()
+    before, told.runs = place.state(), ["shop-1", "shop-2"]
+    with pytest.raises(EngineError, match="shop-1, shop-2"):
+        place.uninstall()
+    assert place.state() == before
+
+
+def test_a_daemon_that_does_not_listen_is_told_and_the_file_is_as_before_all_the_same(place: Place, told: Told) -> None:
+    place.install()
+    told.deaf, place.patience = True, 0.1
+    with pytest.raises(EngineError, match="did not take its new configuration"):
+        place.uninstall()
+    assert not place.file.exists()
+
+
+def test_two_daemons_share_a_prefix_and_it_goes_with_the_last(place: Place) -> None:
+    other = Place(root=place.root, file=place.root / "etc" / "other.json")
+    place.install()
+    other.install()
+    (stays,) = place.uninstall()
+    assert str(other.file) in stays
+    assert installed.is_made(place.prefix())
+    assert other.uninstall() == []
+    assert place.state() == {}
+
+
+def test_a_runtime_of_somebody_else_keeps_its_name(place: Place) -> None:
+    place.file.parent.mkdir()
+    place.file.write_text('{"runtimes": {"parigot": {"path": "/usr/bin/theirs"}}}')
+    with pytest.raises(OutputError, match="/usr/bin/theirs"):
+        place.install()
+    assert not place.prefix().exists()
+
+
+@pytest.mark.parametrize("how", ["program", "entry"])
+def test_dockers_own_name_is_never_taken_from_a_real_shim(place: Place, how: str) -> None:
+    real = {"io.containerd.wasmtime.v1": {"runtimeType": "/usr/bin/real"}}
+    place.file.parent.mkdir()
+    place.file.write_text(json.dumps({"runtimes": real if how == "entry" else {}}))
+    before = place.file.read_bytes()
+    place.owner = Path("/usr/bin/containerd-shim-wasmtime-v1") if how == "program" else None
+    place.install()
+    assert set(place.names()) == {NAME, WASI, *(real if how == "entry" else ())}
+    assert place.names().get(LENT, "") == ""
+    assert place.status().problems == ()
+    place.uninstall()
+    assert place.file.read_bytes() == before
+
+
+def test_it_is_given_back_to_a_real_shim_that_comes_later(place: Place) -> None:
+    place.install()
+    assert LENT in place.names()
+    place.owner = Path("/usr/bin/containerd-shim-wasmtime-v1")
+    (problem,) = place.status().problems
+    assert str(place.owner) in problem
+    place.install()
+    assert set(place.names()) == {NAME, WASI}
+    assert place.status().problems == ()
+    place.uninstall()
+    assert not place.file.exists()
+
+
+def test_status_says_what_is_missing(place: Place) -> None:
+    assert [problem.split(str(place.root))[0] for problem in place.status().problems] == [
+        "nothing is installed at ",
+        "",
+        "",
+    ]
+    place.install()
+    assert place.status().problems == ()
+    assert place.status({NAME, WASI, LENT, "runc"}).problems == ()
+    (problem,) = place.status({NAME, "runc"}).problems
+    assert problem.endswith(f"it lacks {WASI}, {LENT}")
+    text = place.file.read_text()
+    place.file.write_text(daemon.take_out(text, [WASI]))
+    (problem,) = place.status().problems
+    assert problem == f"{place.file} names no runtime for {WASI}"
+    place.file.write_text(text)
+    file = place.prefix() / "release.json"
+    file.write_text(file.read_text().replace(installed.sources(), "0" * 64))
+    (problem,) = place.status().problems
+    assert "of another release" in problem
+    place.install()
+    assert place.status().problems == ()
+
+
+def test_a_folder_of_somebody_else_is_not_removed(place: Place) -> None:
+    place.prefix().mkdir()
+    with pytest.raises(OutputError, match="not made by"):
+        place.uninstall()
+    assert place.prefix().is_dir()
+
+
+def tool(place: Place, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parigot_oci", "runtime", *words]
+    command += ["--prefix", str(place.prefix()), "--daemon-config", str(place.file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_dry_run_shows_what_would_be_changed_and_changes_nothing(place: Place) -> None:
+    place.file.parent.mkdir()
+    place.file.write_text('{\n  "debug": true\n}\n')
+    before = place.state()
+    done = tool(place, "install", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"write {place.prefix()}" in done.stdout
+    assert f"+++ {place.file}" in done.stdout
+    assert '+    "parigot": {' in done.stdout
+    assert place.state() == before
+    place.install()
+    before = place.state()
+    done = tool(place, "uninstall", "--dry-run")
+    assert f"remove {place.prefix()}" in done.stdout
+    assert '-    "parigot": {' in done.stdout
+    assert "no daemon runs here" in done.stdout
+    assert f"{place.prefix()}: this release is there" in tool(place, "install", "--dry-run").stdout
+    assert place.state() == before
+
+
+def test_status_is_there_for_machines_too_with_the_same_exit_code(place: Place) -> None:
+    done = tool(place, "status", "--json")
+    assert done.returncode == 69
+    assert json.loads(done.stdout)["problems"][0] == f"nothing is installed at {place.prefix()}"
+    assert "parigot-oci runtime install" in done.stderr
+    place.install()
+    done = tool(place, "status", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["names"][WASI] == str(place.prefix() / "parigot-runtime")
+    assert said["release"]["base"] == "small"
+    assert tool(place, "status").stdout.splitlines()[0].startswith(f"{NAME}: {place.prefix()}")
