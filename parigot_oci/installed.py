@@ -91,7 +91,7 @@ def wrapper(base: Base, root: Path, prefix: Path, cache: Path, lent: str = "") -
             "# In front of runc: gives containers whose command is a .wasm the shim. Made by parigot-oci.",
             "for word; do case $word in create|exec)",
             f"  PYTHONHOME={shlex.quote(f'{root}/usr')} PYTHONPATH={shlex.quote(str(prefix))} exec {outside} -S -P"
-            f' -m {oci_runtime.__name__} {shlex.join([str(root), str(cache / root.name), lent])} {inside} -- "$@" ;;',
+            f' -m {oci_runtime.__name__} {shlex.join([str(root), str(code(root, cache)), lent])} {inside} -- "$@" ;;',
             "esac; done",
             'exec runc "$@"',
             "",
@@ -173,6 +173,11 @@ def _put(file: Path, text: str, mode: int = 0o644) -> None:
     half.replace(file)
 
 
+def code(root: Path, cache: Path) -> Path:
+    """Where machine code is kept that is made by what lies in a root; no other prefix removes it."""
+    return cache / f"{root.name}-{sha256(str(root.parent).encode())[:8]}"
+
+
 def roots(prefix: Path) -> list[Path]:
     """The folders that containers see as theirs, of this version and of older ones."""
     return sorted(path for path in prefix.glob("*") if (path / "usr").is_dir())
@@ -187,7 +192,7 @@ def clear(prefix: Path, root: Path, cache: Path) -> list[str]:
         elif old != root:
             with writing(old):
                 shutil.rmtree(old)
-            shutil.rmtree(cache / old.name, ignore_errors=True)
+            shutil.rmtree(code(old, cache), ignore_errors=True)
     return stays
 
 
@@ -205,7 +210,7 @@ def remove(prefix: Path, cache: Path) -> None:
     """The folder, and machine code that was made by what lies in it."""
     with writing(prefix):
         for root in roots(prefix):
-            shutil.rmtree(cache / root.name, ignore_errors=True)
+            shutil.rmtree(code(root, cache), ignore_errors=True)
         shutil.rmtree(prefix)
     with suppress(OSError):
         cache.rmdir()  # where nothing else is in it

@@ -33,12 +33,14 @@ INSIDE = "/.parigot"
 COMPILED = "/.parigot-compiled"
 """Where its modules' machine code is mounted."""
 
+MEMORY = 256 << 20
+"""Bytes that a module of plain WASI may have: as a guest whose manifest says nothing of it."""
+
 _INIT = "/sbin/docker-init"
 _STEERING = ("PYTHON", "LD_", "GLIBC_", "GCONV_", "OPENSSL_", "SSL_")
 """Variables that tell a Python, or what it links to, what to load: none of an image's."""
 _NODE_LARGEST = 16 << 20
 _MODULE_LARGEST = 512 << 20
-_MEMORY = 256 << 20
 """Bytes."""
 _MODULE = b"\0asm"
 _NOBODY = 65532
@@ -153,7 +155,7 @@ def _plain(root: Path, words: Sequence[str], spec: Mapping[str, Any]) -> dict[st
     name = posixpath.basename(path).removesuffix(".wasm") or "command"
     guest = {"name": name, "kind": "command", "wasm": path, "args": list(words[1:]), "requires": [], "exports": {}}
     guest["env"] = dict(entry.split("=", 1) for entry in spec.get("env") or [] if "=" in entry)
-    limits = {"message": 1 << 20, "memory": _MEMORY}
+    limits = {"message": 1 << 20, "memory": MEMORY}
     times = {"startup_ms": 30_000, "call_ms": 5_000}
     rest: dict[str, Any] = {"builtins": [], "routes": {}, "timeouts": times, "limits": limits, "stdin": True}
     return {"version": "1.0", "app": name, "node": name, "guests": [guest], **rest, "log": {"format": "plain"}}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from parigot_oci import installed, oci_cache, oci_runtime, runtime
 from parigot_oci.manifest import load
 from parigot_oci.model import Limits, Timeouts
 
@@ -95,3 +96,15 @@ def test_examples_of_manifests_in_the_readme_are_valid(tmp_path: Path) -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "parigot.yaml").write_text(text)
     assert set(load(tmp_path / "parigot.yaml").guests) == {"store", "catalogue", "client"}
+
+
+def test_the_page_of_the_runtime_has_its_names_its_places_and_its_limit() -> None:
+    page = (ROOT / "docs" / "runtime.md").read_text()
+    assert tuple(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == runtime.NAMES
+    assert f"`{oci_cache.PLACE}`" in page
+    assert f"`{installed.LENDER}`" in page
+    assert f"{oci_runtime.MEMORY >> 20} MiB of memory" in page
+    (setting,) = re.findall(r"`(\{[^`]*\})` in the daemon's configuration", page)
+    assert json.loads(setting) == {"features": {"containerd-snapshotter": True}}
+    assert re.findall(r"parigot-oci runtime (\w+)", page) == ["install", "status", "uninstall"]
+    assert "`build --containers wasi`" in page

@@ -71,6 +71,16 @@ def test_arguments_reach_the_program_and_its_exit_code_comes_back(vinyl: Path) -
     assert "is none of music, film, radio-play" in done.stderr
 
 
+@pytest.mark.parametrize("containers", ["wasm", "wasi"])
+def test_an_image_of_wasm_alone_is_its_module_and_no_more_than_16_kib(vinyl: Path, containers: str) -> None:
+    done = parigot(vinyl, "build", "--containers", containers, "--output", containers)
+    assert done.returncode == 0, done.stderr
+    sizes = {path.stem.removeprefix("vinyl-"): path.stat().st_size for path in (vinyl / containers).iterdir()}
+    modules = {path.stem: path.stat().st_size for path in (vinyl / "build").glob("*.wasm")}
+    assert set(modules) == {"store", "catalogue", "client"}
+    assert {name: sizes[name] - modules[name] <= 16 << 10 for name in modules} == dict.fromkeys(modules, True)
+
+
 @pytest.fixture
 def store(vinyl: Path) -> Iterator[str]:
     """The store alone, running; its URL."""

@@ -169,12 +169,15 @@ def test_a_port_that_is_in_use_is_named_and_up_fails(app: MakeApp) -> None:
 
 
 @contextmanager
-def engine(version: Mapping[str, object]) -> Iterator[str]:
-    """An engine that says of itself what it is told to, and has no runtime but runc; its DOCKER_HOST."""
+def engine(version: Mapping[str, object], *runtimes: str) -> Iterator[str]:
+    """An engine that says of itself what it is told to, and has no runtime but runc and those named; its DOCKER_HOST."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answers: dict[str, Any] = {"version": version, "info": {"Runtimes": {"runc": {}}}}
+            answers: dict[str, Any] = {
+                "version": version,
+                "info": {"Runtimes": {name: {} for name in ("runc", *runtimes)}},
+            }
             body = json.dumps(answers.get(self.path.rpartition("/")[2], [])).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -225,6 +228,18 @@ def test_containers_of_wasm_alone_are_not_built_for_an_engine_without_the_runtim
     assert done.returncode == 69
     assert "parigot-oci runtime install" in done.stderr
     assert not (deployment.folder / "compose.yaml").exists()
+
+
+def test_images_of_wasi_are_not_built_for_an_engine_whose_store_refuses_them(app: MakeApp) -> None:
+    deployment = app(service("back", exports={BACK: ["Do"]}))
+    for runtimes, why in (
+        ((), "parigot-oci runtime install"),
+        (("io.containerd.parigot.v1",), "containerd-snapshotter"),
+    ):
+        with engine(LINUX, *runtimes) as host:
+            done = deployment.tool("build", "--containers", "wasi", DOCKER_HOST=host)
+        assert done.returncode == 69
+        assert why in done.stderr
 
 
 def test_a_foreign_compose_file_is_never_overwritten_and_no_image_is_made(app: MakeApp) -> None:

@@ -79,6 +79,7 @@ CASES: dict[str, tuple[Graph, Mode, Container]] = {
     "services-monolith": (SERVICES, "monolith", "portable"),
     "program-groups": (PROGRAM, "groups", "portable"),
     "wasm-containers": (PROGRAM, "split", "wasm"),
+    "wasi-containers": (PROGRAM, "split", "wasi"),
     "lone-program": (LONE, "split", "portable"),
 }
 

@@ -129,6 +129,15 @@ def test_a_wasm_container_holds_the_nodes_files_and_nothing_else() -> None:
     (layer,) = built.layers
     assert [entry.path for entry in read_tar(layer.path)] == ["node.json", "service.wasm"]
     assert json.loads(built.config)["config"]["Entrypoint"] == ["/service.wasm"]
+    assert (json.loads(built.config)["os"], json.loads(built.config)["architecture"]) == ("linux", "amd64")
+
+
+def test_a_container_of_the_platform_wasi_differs_from_it_in_what_its_config_says_alone() -> None:
+    contents = Contents(name="v/s", node_json=b"{}", files={"service.wasm": b"\0asm"})
+    wasm, wasi = image.bare(contents, "amd64"), image.bare(contents, "wasm")
+    assert wasm.layers == wasi.layers
+    assert json.loads(wasi.config) == json.loads(wasm.config) | {"os": "wasi", "architecture": "wasm"}
+    assert (wasm.kind, wasi.kind) == ("wasm", "wasi")
 
 
 def test_layers_that_the_reader_knows_are_named_and_left_out() -> None:

@@ -164,14 +164,15 @@ def test_runtimes_that_a_user_adds_meanwhile_stay_and_so_does_a_file_that_was_no
 def test_an_older_version_is_replaced_and_goes_with_its_machine_code_once_no_container_has_it(place: Place) -> None:
     place.install()
     (old,) = installed.roots(place.prefix())
-    (place.root / "cache" / old.name).mkdir(parents=True)
+    code = installed.code(old, place.root / "cache")
+    code.mkdir(parents=True)
     place.shim = "two"
     with container(old, place.root / "container"):
         assert [line.split(" stays")[0] for line in place.install()] == [str(old)]
         assert old.is_dir()
     assert place.install() == []
     assert not old.exists()
-    assert not (place.root / "cache" / old.name).exists()
+    assert not code.exists()
     assert len(installed.roots(place.prefix())) == 1
 
 
