@@ -32,8 +32,9 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True, kw_only=True)
 class OwnEngine:
-    """`folder` has all that it writes; `config` is its configuration file."""
+    """`folder` has all that it writes; `config` is its configuration file, `program` its dockerd."""
 
+    program: Path
     folder: Path
     config: Path
     socket: Path
@@ -62,7 +63,7 @@ def started(folder: Path, config: str) -> Iterator[OwnEngine]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
     try:
         _await(socket, process, folder / "log")
-        yield OwnEngine(folder=folder, config=file, socket=socket, pid=process.pid)
+        yield OwnEngine(program=program, folder=folder, config=file, socket=socket, pid=process.pid)
     finally:
         process.terminate()
         try:

@@ -156,6 +156,19 @@ def test_an_image_of_plain_wasi_runs_as_what_it_is_and_reaches_nothing(
 
 
 @pytest.mark.engine
+def test_why_a_container_cannot_be_prepared_is_told_to_whoever_starts_it(registered: Registered) -> None:
+    contents = Contents(name=f"parigot-test/{uuid.uuid4().hex[:12]}", node_json=b"{ half", files={"service.wasm": b""})
+    engine = connect()
+    built = engine.build(image.bare(contents, engine.architecture))
+    try:
+        done = docker_run(registered.name, built.name)
+        assert done.returncode not in {0, 1}
+        assert "parigot-runtime: cannot prepare the container: " in done.stderr
+    finally:
+        docker("rmi", "--force", built.name, f"{contents.name}:latest")
+
+
+@pytest.mark.engine
 def test_an_image_that_is_not_ours_is_run_by_runc_as_ever(registered: Registered, base: Base) -> None:
     """One with a native program, and one whose command only looks like ours: that fails as it does under runc."""
     contents = Contents(name=f"parigot-test/{uuid.uuid4().hex[:12]}", node_json=b"{}")
