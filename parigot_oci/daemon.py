@@ -31,11 +31,15 @@ _FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin
 
 @dataclass(frozen=True, kw_only=True)
 class Daemon:
-    """A running dockerd: its process id, 0 where none runs, its configuration file, and where it listens."""
+    """
+    A running dockerd: its process id, 0 where none runs, its configuration file, and where it listens. `told`: its command line
+    names runtimes, and then it refuses a file that does.
+    """
 
     pid: int
     config: Path
     sockets: frozenset[str] = frozenset()
+    told: bool = False
 
     def reload(self) -> None:
         """Has it read its file again. OutputError where that is not ours to do."""
@@ -69,7 +73,12 @@ def _daemon(process: Path) -> Daemon | None:
         if Path(words[0]).name == "dockerd" and _is_ours(process):
             config = option(words[1:], "--config-file", "-config-file")
             hosts = [_socket(host) for host in _options(words[1:], "--host", "-H")] or [_socket(SOCKET)]
-            return Daemon(pid=int(process.name), config=Path(config) if config else DEFAULT, sockets=frozenset(hosts))
+            return Daemon(
+                pid=int(process.name),
+                config=Path(config) if config else DEFAULT,
+                sockets=frozenset(hosts),
+                told=any(word.partition("=")[0] == "--add-runtime" for word in words),
+            )
     return None
 
 

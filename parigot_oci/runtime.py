@@ -72,6 +72,9 @@ class Status:
 
 def installing(prefix: Path, to: Daemon, *, names: Sequence[str] = NAMES, find: Find = daemon.shim) -> Change:
     """What `install` will do to the configuration. OutputError where one of the names is somebody else's."""
+    if to.told:
+        what = f"the daemon {to.pid} is started with --add-runtime, and would refuse runtimes in {to.config}"
+        raise EngineError(Problem(what=what, hint="move what the option says into that file"))
     text = daemon.text_of(to.config)
     known = daemon.paths(text)
     ours = [name for name in names if installed.is_wrapper(known.get(name, ""))]
@@ -103,22 +106,31 @@ def install(
     *,
     engine: Engine | None = None,
     cache: Path = oci_cache.PLACE,
+    patience: float = PATIENCE,
 ) -> list[str]:
     """
     Puts the shim below `prefix` and entries into the daemon's configuration, as `installing` has it. Machine code will be kept
     in `cache`. Returns what had to stay of an older one. OutputError where that cannot be; EngineError where the engine (None:
-    none runs) does not take it.
+    none runs) does not take it: then its configuration is as it was.
     """
     assert change.new is not None
     root = installed.write(base, shim, prefix, cache)
     record = Record(config=str(to.config), before=change.before, written=change.new, folders=change.folders)
     installed.keep(prefix, record)
+    made: list[Path] = []
     if change.new != change.old:
         made = daemon.write(to.config, change.new)
         installed.keep(prefix, record.with_folders(made))
     to.reload()
-    if engine:
-        _wait(lambda: set(change.entries) <= set(engine.runtimes()), PATIENCE)
+    try:
+        if engine:
+            _wait(lambda: set(change.entries) <= set(engine.runtimes()), patience)
+    except EngineError:
+        if change.old is None:
+            daemon.remove(to.config, made)
+        elif change.new != change.old:
+            daemon.write(to.config, change.old)
+        raise
     return [*installed.clear(prefix, root, cache), *_leave(to, change, engine, cache)]
 
 

@@ -37,7 +37,9 @@ def test_the_daemons_file_is_the_one_on_its_command_line(tmp_path: Path) -> None
     assert daemon.find(None, tmp_path) == Daemon(pid=0, config=Path("/etc/docker/daemon.json"))
     process(tmp_path, 8, "/usr/bin/dockerd", "--config-file=/srv/d.json")
     found = daemon.find(None, tmp_path)
-    assert (found.pid, found.config) == (8, Path("/srv/d.json"))
+    assert (found.pid, found.config, found.told) == (8, Path("/srv/d.json"), False)
+    process(tmp_path / "other", 9, "dockerd", "--add-runtime=nvidia=/usr/bin/nvidia")
+    assert daemon.find(None, tmp_path / "other").told
 
 
 def test_of_several_daemons_it_is_the_one_that_is_named_or_that_the_docker_command_would_ask(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ class Place:
         shim = pack([Entry(path="opt/parigot/shim/__main__.py", data=self.shim.encode())])
         change = runtime.installing(self.prefix(prefix), self.to, find=lambda name: self.owner)
         cache = self.root / "cache"
-        return runtime.install(base, shim, self.prefix(prefix), self.to, change, engine=self.engine, cache=cache)
+        more: dict[str, Any] = {"cache": cache, "patience": self.patience}
+        return runtime.install(base, shim, self.prefix(prefix), self.to, change, engine=self.engine, **more)
 
     def uninstall(self, prefix: str = "opt") -> list[str]:
         change = runtime.uninstalling(self.prefix(prefix), self.to)
@@ -232,6 +233,27 @@ def test_a_daemon_that_does_not_listen_is_told_and_the_file_is_as_before_all_the
     with pytest.raises(EngineError, match="did not take its new configuration"):
         place.uninstall()
     assert not place.file.exists()
+
+
+@pytest.mark.parametrize("text", [None, ODD])
+def test_a_daemon_that_does_not_take_it_has_its_file_as_before(place: Place, told: Told, text: str | None) -> None:
+    if text:
+        place.file.parent.mkdir()
+        place.file.write_text(text)
+    told.deaf, place.patience = True, 0.1
+    with pytest.raises(EngineError, match="did not take its new configuration"):
+        place.install()
+    assert (place.file.read_text() if place.file.parent.exists() else None) == text
+    told.deaf, place.patience = False, runtime.PATIENCE
+    place.install()
+    place.uninstall()
+    assert (place.file.read_text() if place.file.parent.exists() else None) == text
+
+
+def test_a_daemon_that_is_told_of_runtimes_otherwise_is_not_given_a_file_that_it_would_refuse(tmp_path: Path) -> None:
+    to = Daemon(pid=7, config=tmp_path / "daemon.json", told=True)
+    with pytest.raises(EngineError, match="--add-runtime"):
+        runtime.installing(tmp_path / "opt", to)
 
 
 def test_two_daemons_share_a_prefix_and_it_goes_with_the_last(place: Place) -> None:
