@@ -39,6 +39,8 @@ from shim.transports.threads import Place, Places, ThreadTarget
 
 MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})
 """Variables that engines and images set by themselves: what they hold in a container is nobody's word to a guest."""
+SWITCH = 0.001
+"""Seconds that a thread which is busy in Python keeps the others from it. At the usual 5 ms one that logs holds up all calls."""
 
 
 class Host:
@@ -318,6 +320,7 @@ def _with_args(node: config.Node, args: list[str]) -> config.Node:
 def main(path: str, args: list[str]) -> int:
     """Runs the node. Returns the exit code."""
     _take_descriptors()
+    sys.setswitchinterval(SWITCH)
     sys.setrecursionlimit(100_000)  # nested calls are nested frames; start_deep makes room for them
     try:
         host = Host(config.load(Path(path)), args)

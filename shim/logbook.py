@@ -7,13 +7,14 @@ it only what went wrong.
 The reserved keys come first and in this order; a field of a guest's that has one of their names gets an underscore.
 """
 
+import functools
 import json
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from shim.clock import Clock, logical
@@ -23,6 +24,9 @@ LINE = 64 << 10
 """Bytes of one line of a guest's output, beyond which it is cut."""
 RATE = 10_000
 """Records of one guest within a second, beyond which they are dropped and counted."""
+
+MANY = 64
+"""Lines of output that are taken at once, so that a guest which writes more does not keep the thread, nor the lock, for long."""
 
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 _KEY = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -56,25 +60,46 @@ class Logbook:
     ) -> None:
         """Adds one record. What cannot be written (stderr is gone) is lost: there is nobody left to tell."""
         pairs = {"level": level, "service": service, "instance": self._instance, "call": call, "parent": parent}
-        pairs = {key: value for key, value in pairs.items() if value}
-        pairs["text"] = text
-        for key, value in sorted((fields or {}).items()):
-            name = _KEY.sub("_", key) or "_"
-            pairs[name + "_" if name in RESERVED else name] = str(value)
+        self._write([(pairs, text, fields or {})])
+
+    def lines(self, service: str, lines: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        """Adds a record for each of these texts and their fields, written at once."""
+        pairs = {"level": "info", "service": service, "instance": self._instance}
+        self._write([(pairs, text, fields) for text, fields in lines])
+
+    def _write(self, records: Sequence[tuple[Mapping[str, str], str, Mapping[str, object]]]) -> None:
+        told = [_pairs(*record) for record in records]
         with self._lock:  # the lines stand in the order of their clock
-            reading, wall = self.clock.tick()
-            line = self._format({"time": _time(wall), "clock": reading, **pairs}) if self._format else _plain(pairs)
+            lines = [self._line(pairs, *self.clock.tick()) for pairs in told]
             try:
-                self._stream.write(line)
+                self._stream.write("".join(lines))
                 self._stream.flush()
             except (OSError, ValueError):
                 pass
+
+    def _line(self, pairs: Mapping[str, str], reading: str, wall: int) -> str:
+        return self._format({"time": _time(wall), "clock": reading, **pairs}) if self._format else _plain(pairs)
+
+
+def _pairs(reserved: Mapping[str, str], text: str, fields: Mapping[str, object]) -> dict[str, str]:
+    """What a record says, in its order."""
+    pairs = {key: value for key, value in reserved.items() if value}
+    pairs["text"] = text
+    for key, value in sorted(fields.items()):
+        name = _KEY.sub("_", key) or "_"
+        pairs[name + "_" if name in RESERVED else name] = str(value)
+    return pairs
 
 
 def _time(wall: int) -> str:
     """ISO 8601 in UTC, of nanoseconds since 1970."""
     seconds, nanos = divmod(wall, 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanos // 1_000:06d}Z"
+    return f"{_second(seconds)}.{nanos // 1_000:06d}Z"
+
+
+@functools.lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _logfmt(pairs: Mapping[str, str]) -> str:
@@ -108,17 +133,20 @@ class Rate:
         self._count = 0
         self._dropped = 0
 
-    def admits(self) -> bool:
-        """Whether one more record may be made now."""
+    def admits(self, count: int = 1) -> int:
+        """How many of so many more records may be made now; the others are dropped."""
         second = self._clock.peek() // 1_000_000_000
         with self._lock:
             if second != self._second:
                 self._second, self._count = second, 0
-            self._count += 1
-            if self._count > RATE:
-                self._dropped += 1
-                return False
-            return True
+            admitted = min(count, RATE - self._count)
+            self._count += admitted
+            self._dropped += count - admitted
+            return admitted
+
+    def is_spent(self) -> bool:
+        """Whether none is admitted now."""
+        return self._count >= RATE and self._second == self._clock.peek() // 1_000_000_000
 
     def told(self) -> dict[str, object]:
         """The field that tells how many were dropped since it was told last; none when none were."""
@@ -138,33 +166,46 @@ class Lines:
         self._rest = b""
         self._cutting = False
 
-    def write(self, data: bytes) -> None:
-        """Takes any piece of output; whole lines become records."""
-        if self._cutting:
-            _, end, data = data.partition(b"\n")
-            if not end:
-                return
-            self._cutting = False
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._line(line)
-        if len(self._rest) > LINE:
-            self._line(self._rest)
-            self._rest, self._cutting = b"", True
+    def write(self, data: bytes) -> int:
+        """Takes any piece of output, or its beginning, and gives how many bytes of it; whole lines become records."""
+        taken = len(data)
+        if self._rate.is_spent():  # what is only counted is not looked at line by line
+            lines, end, rest = data.rpartition(b"\n")
+            whole = [b""] * (lines.count(b"\n") + 1) if end else []
+        else:
+            *whole, rest = data.split(b"\n", MANY)
+            if len(whole) == MANY:
+                taken, rest = taken - len(rest), b""
+        if whole and not self._cutting:
+            whole[0] = self._rest + whole[0]
+        self._records(whole[1:] if self._cutting else whole)
+        if whole:
+            self._rest, self._cutting = b"", False
+        if not self._cutting:
+            self._rest += rest
+            if len(self._rest) > LINE:
+                self._records([self._rest])
+                self._rest, self._cutting = b"", True
+        return taken
 
     def close(self) -> None:
         """The guest is gone: what is left without a line's end is a record too, and so is what was dropped last."""
         if self._rest:
-            self._line(self._rest)
+            self._records([self._rest])
         self._rest, self._cutting = b"", False
         if fields := self._rate.told():
             self._logbook.record(self._service, "records dropped", level="warn", fields=fields)
 
-    def _line(self, line: bytes) -> None:
-        if not self._rate.admits():
+    def _records(self, lines: Sequence[bytes]) -> None:
+        admitted = self._rate.admits(len(lines))
+        if not admitted:
             return
-        fields = {"stream": self._stream, **self._rate.told()}
-        if len(line) > LINE:
-            fields["cut"] = "true"
-        text = line[:LINE].decode("utf-8", "replace").rstrip("\r")
-        self._logbook.record(self._service, text, fields=fields)
+        dropped = self._rate.told() if len(lines) == admitted else {}
+        records = []
+        for line in lines[:admitted]:
+            fields = {"stream": self._stream, **dropped}
+            if len(line) > LINE:
+                fields["cut"] = "true"
+            records.append((line[:LINE].decode("utf-8", "replace").rstrip("\r"), fields))
+            dropped = {}
+        self._logbook.lines(self._service, records)

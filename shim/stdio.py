@@ -18,8 +18,8 @@ class LoggedStdio:
     def read(self, count: int) -> bytes:  # noqa: ARG002 - empty
         return b""
 
-    def write(self, descriptor: int, data: bytes) -> None:
-        self._lines[descriptor].write(data)
+    def write(self, descriptor: int, data: bytes) -> int:
+        return self._lines[descriptor].write(data)
 
     def close(self) -> None:
         for lines in self._lines.values():
@@ -47,15 +47,15 @@ class ProgramStdio:
         except OSError:  # closed by whoever started us: as empty as /dev/null
             return b""
 
-    def write(self, descriptor: int, data: bytes) -> None:
+    def write(self, descriptor: int, data: bytes) -> int:
         if descriptor == 2:
-            self._err.write(data)
-            return
+            return self._err.write(data)
         for start in range(0, len(data), PIPE):
             piece = data[start : start + PIPE]
             while piece:
                 self._wait(1)
                 piece = piece[os.write(1, piece) :]
+        return len(data)
 
     def close(self) -> None:
         self._err.close()

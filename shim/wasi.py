@@ -33,8 +33,8 @@ class Stdio(Protocol):
     def read(self, count: int) -> bytes:
         """At most `count` bytes; none at the end. Waits."""
 
-    def write(self, descriptor: int, data: bytes) -> None:
-        """Raises OSError."""
+    def write(self, descriptor: int, data: bytes) -> int:
+        """How many bytes of it have been written: not all where that would take long. Raises OSError."""
 
 
 class Wasi:
@@ -148,17 +148,17 @@ class Wasi:
         if not 1 <= descriptor <= 2:
             return BADF if descriptor != 0 else NOTSUP
         self._check(at, 4)
-        written = 0
+        data, room = b"", PIECE
         for pointer, size in self._pieces(vector, count):
-            data = read(self._memory, pointer, min(size, PIECE - written))
-            try:
-                self._stdio.write(descriptor, data)
-            except BrokenPipeError:
-                return PIPE
-            except OSError:
-                return IO
-            written += len(data)
-        return self._put(at, struct.pack("<I", written & MASK))
+            data += read(self._memory, pointer, min(size, room))
+            room = PIECE - len(data)
+        try:
+            written = self._stdio.write(descriptor, data)
+        except BrokenPipeError:
+            return PIPE
+        except OSError:
+            return IO
+        return self._put(at, struct.pack("<I", written))
 
     def _pieces(self, vector: int, count: int) -> list[tuple[int, int]]:
         if count & MASK > PIECES:
