@@ -91,7 +91,7 @@ class Cell:
             return
         self._engine = Engine(shared, self.kernel.clock, memory=self.node.memory, cells=self.kernel.cells)
         self.kernel.members = self.members
-        self._engine.looks = Direct(self.kernel).looks
+        self._engine.looks, self._engine.give_way = Direct(self.kernel).looks, self.runner.turns.give_way
         if self.loop.line is not None:
             handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left, self.runner.accept)
             self._engine.join(self.loop.line, handover)

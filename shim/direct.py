@@ -38,17 +38,20 @@ class Direct:
         self._seen: tuple[str, int] = "", 0
         self._since = 0
 
-    def looks(self) -> bool:
+    def looks(self, given: int = 0) -> bool:
         """
-        Asked every now and then while a guest runs: whether it may go on. Calls by edges look at no clock, and let nothing else
-        have its turn: so the next call of each guest that is entered is the kernel's. And where the caller's work has no
-        deadline, as a program's main, the call that it is in is timed here, from when it is seen first.
+        Asked every now and then while a guest runs: whether it may go on. `given`: nanoseconds that others have just had.
+
+        Calls by edges look at no clock, and let nothing else have its turn: so the next call of each guest that is entered is the
+        kernel's. And where the caller's work has no deadline, as a program's main, the call that it is in is timed here, from
+        when it is seen first.
         """
         now = self._kernel.clock.peek()
         entered = [member for member in self._kernel.members if member.entered]
         for member in entered:
             member.control[ODD] |= PRESSING
         seen = next(((each.name, each.control[CALL]) for each in entered if self._is_untimed(each)), ("", 0))
+        self._since += given
         if seen != self._seen:
             self._seen, self._since = seen, now
         return not seen[1] or now - self._since <= self._kernel.node.call + GRACE

@@ -11,7 +11,7 @@ from typing import Protocol
 from shim import config
 from shim.calls import Call, Metadata
 from shim.clock import MS, Clock
-from shim.line import ALL, ALONE, ROOTS
+from shim.line import ALL, ROOTS
 from shim.logbook import Logbook
 from shim.member import ELSEWHERE, FITTED, GONE, HEADED, HELD, KNOWN, MADE, ODD, PRESSING, Crash, Event, Member, State
 from shim.messages import Code, Failure, Refused
@@ -58,7 +58,10 @@ class Kernel:
         self.targets: dict[str, Target] = {}
         self.members: list[Member] = []
         """The guests of this thread."""
-        self.step: Callable[[Call | None], bool] = lambda scope: False
+        self.drive: Callable[[Callable[[], bool], Call | None], None] = lambda until, scope: scheduler.drive(
+            until, lambda: False
+        )
+        """Lets the node go on until it holds; a guest that waits has it go on first with what belongs to the call, its work."""
         self.wake: Callable[[Member], None] = lambda member: None
         self.crash: Callable[[Member, Crash], None] = lambda member, crash: None
         self.take_over: Callable[[Member, int], None] = lambda member, what: None
@@ -277,14 +280,6 @@ class Kernel:
     def _scope(self, member: Member) -> Call | None:
         """Whose work may go on while the guest waits."""
         return member.current or member.within
-
-    def drive(self, until: Callable[[], bool], scope: Call | None) -> None:
-        """Lets the node go on until `until` holds; guests are entered for calls that belong to `scope` alone, if there is one."""
-        outer, self.cells[ALONE] = self.cells[ALONE], scope is None
-        try:
-            self.scheduler.drive(until, lambda: self.step(scope))
-        finally:
-            self.cells[ALONE] = outer
 
     # --- answering ---------------------------------------------------------------------------------------------------
 

@@ -34,8 +34,8 @@ or in the line.
 """
 FIELDS = 16
 """Room for these, and some more."""
-ENTERED, CLOSED, DOWN = 1, 2, 4
-"""Bits of SHUT: it is entered now; other work comes first; it does not serve."""
+ENTERED, CLOSED, DOWN, BARRED = 1, 2, 4, 8
+"""Bits of SHUT: it is entered now; other work comes first; it does not serve; others come first (shim/turns.py)."""
 ELSEWHERE, HEADED, PRESSING = 1, 2, 4
 """Bits of ODD: it has said `enter`; it has set headers for its next call; the kernel has not had its turn for a while."""
 
@@ -216,7 +216,7 @@ class Member:
         for event in self.events.values():
             if event.timer is not None:
                 event.timer.cancel()
-        self.control[:] = array("i", [DOWN] + [0] * (FIELDS - 1))
+        self.control[:] = array("i", [self.control[SHUT] & BARRED | DOWN] + [0] * (FIELDS - 1))
         self.edges: list[Edge] = []
         """Those that lead to this instance."""
         self.direct: Call | None = None
@@ -262,7 +262,7 @@ class Member:
         shut = CLOSED if self.waiting or self.ended else 0
         if self._state is not State.SERVING:
             shut |= DOWN
-        self.control[SHUT] = self.control[SHUT] & ENTERED | shut
+        self.control[SHUT] = self.control[SHUT] & (ENTERED | BARRED) | shut
 
     def number(self) -> int:
         """The next number for a call or an event, unique in this instance."""

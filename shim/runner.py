@@ -13,8 +13,9 @@ from shim.clock import MS
 from shim.direct import Direct
 from shim.kernel import Kernel
 from shim.line import ALL, ENDED
-from shim.member import ELSEWHERE, GRACE, HELD, ODD, RUNG, SETTLED, Crash, Exit, Member, State
+from shim.member import BARRED, ELSEWHERE, GRACE, HELD, ODD, RUNG, SETTLED, SHUT, Crash, Exit, Member, State
 from shim.messages import Code, Failure, NodeError
+from shim.turns import Turns
 
 CRASHES = 5
 SECOND = 1_000 * MS
@@ -37,10 +38,10 @@ class Runner:
         self._queue: deque[Member] = deque()
         self.entry: tuple[Member, int | None] | None = None
         """Who is entered now, and until when (read by the health thread)."""
-        kernel.step = self.step
         kernel.wake = self._wake
         kernel.crash = self._crashed
         self._direct = Direct(kernel)
+        self.turns = Turns(kernel, self.step)
 
     # --- the target of calls to a guest of this node -----------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Runner:
         return False
 
     def _turn(self, member: Member, scope: Call | None) -> bool:
-        if member.entered:
+        if member.entered or (scope is None and member.control[SHUT] & BARRED):
             return False
         if member.state is State.CRASHED:
             if scope is not None and not member.has_work(scope):

@@ -75,6 +75,17 @@ class Scheduler:
             elif not (step() or until()):
                 self._wait(now)
 
+    def spare(self, step: Callable[[], bool], end: int) -> None:
+        """What there is to do now, without waiting for more, until the clock reads `end`."""
+        self._poll_for(0)
+        while self.interruption is None and (now := self._clock.peek()) < end:
+            if now >= self._look:
+                self._poll_for(0)
+            if self._timers and self._timers[0][0] <= now:
+                self._ring()
+            elif not step():
+                return
+
     def block(self, until: Callable[[], bool]) -> None:
         """Until `until` holds, by what comes from outside alone: no timer is due meanwhile, and no guest entered."""
         while not until():

@@ -43,7 +43,7 @@ LAYERS = {
         guests transports services
         runner wasi handover
         abi
-        metadata launching direct transcode
+        metadata launching direct transcode turns
         kernel peer
         member connect stdio
         calls logbook

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.hostile import HARMS, LIMITS, PLACEMENTS, Felt, Place, do_harm, phase, process, steadily
+from benchmarks.hostile import HARMS, LIMITS, PLACEMENTS, Felt, Place, do_harm, phase, steadily
 
 DEADLINE_MS = 2_000
 """Of each harmful call: much longer than a machine with other work lets anybody wait."""
@@ -56,25 +56,13 @@ def everybody_serves(place: Place) -> None:
         assert felt.answers == {"ok": 1}, harm
 
 
-@pytest.mark.parametrize("placement", ["threads", pytest.param("containers", marks=pytest.mark.engine)])
-def test_nobody_waits_for_a_hostile_guest_with_a_thread_or_a_container_of_its_own(
-    placement: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("placement", ["process", "threads", pytest.param("containers", marks=pytest.mark.engine)])
+def test_nobody_waits_for_a_hostile_guest_who_does_not_need_it(placement: str, tmp_path: Path) -> None:
     with PLACEMENTS[placement](tmp_path) as place:
         neighbour, hostile = everything_at_once(place)
         for harm, felt in hostile.items():
             (status,) = felt.answers
-            assert status in OUTCOMES[harm].split(), harm
+            late = ["deadline_exceeded"] if placement == "process" else []  # they keep each other, the first time
+            assert status in [*OUTCOMES[harm].split(), *late], harm
         assert neighbour.longest < DEADLINE_MS / 2
-        everybody_serves(place)
-
-
-def test_in_one_process_neighbours_wait_until_a_hostile_guest_is_ended_and_no_longer(tmp_path: Path) -> None:
-    """One thread runs all that have one instance: who computes, or sleeps in a handler, keeps the others as long as it may."""
-    with process(tmp_path) as place:
-        neighbour, hostile = everything_at_once(place)
-        for harm, felt in hostile.items():
-            (status,) = felt.answers  # who waited too long for its turn was not executed
-            assert status in (*OUTCOMES[harm].split(), "deadline_exceeded"), harm
-        assert neighbour.longest < DEADLINE_MS + GRACE_MS + MARGIN_MS
         everybody_serves(place)

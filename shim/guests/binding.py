@@ -61,10 +61,10 @@ class Trapped(Exception):
 class Crossing:
     """All crossings of one store, on one thread."""
 
-    def __init__(self, store: wasmtime.Store, look: Callable[[], bool], stack: int) -> None:
+    def __init__(self, store: wasmtime.Store, look: Callable[[bool], bool], stack: int) -> None:
         """
-        `look` is asked, on the guest's thread, when the engine's epoch has moved: whether the guest may go on. `stack`: bytes of
-        stack for guests.
+        `look` is asked, on the guest's thread, when the engine's epoch has moved: whether the guest may go on. Where it gets True
+        there is enough of the stack to enter others meanwhile. `stack`: bytes of stack for guests.
         """
         self._store = store
         self._context = store.context
@@ -81,13 +81,14 @@ class Crossing:
         self._alive: list[object] = []
         self._watch(look)
 
-    def _watch(self, look: Callable[[], bool]) -> None:
-        error, text = _error_new, b"interrupted"
+    def _watch(self, look: Callable[[bool], bool]) -> None:
+        error, text, stack = _error_new, b"interrupted", self._stack
 
         def looked(_context: int, _data: int, delta: "ctypes._Pointer[ctypes.c_uint64]", _kind: int) -> int:
             delta[0] = 1
+            watched()  # wasmtime has taken the callback out of the store for as long as it runs: guests entered now need one, too
             try:
-                goes_on = look()
+                goes_on = look(ctypes.addressof(delta.contents) >= stack[_FLOOR])
             except BaseException as fault:
                 self._pending, goes_on = fault, False
             if goes_on:
@@ -97,7 +98,8 @@ class Crossing:
 
         callback = _Look(looked)
         self._alive.append(callback)
-        _set_callback(self._store.pointer, address(callback), None, None)
+        watched = functools.partial(_set_callback, self._store.pointer, address(callback), None, None)
+        watched()
 
     # --- into Python -------------------------------------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ In real time an entry is ended by an epoch, which a watchdog thread raises; unde
 advance a virtual clock and since fuel ends it at the same instruction on every run.
 """
 
+import ctypes
 import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from shim import native
 from shim.clock import MS, Clock
 from shim.guests import wasmtime
 from shim.guests.binding import Crossing, Trapped
@@ -23,8 +25,10 @@ FUEL = 1_000_000
 """Fuel that stands for a millisecond of computing."""
 SYSTEM_CALL = FUEL // 100
 """Fuel that a system call costs."""
-LOOK = 0.02
-"""Seconds between two looks of the watchdog while a guest runs."""
+LOOK = MS
+"""Nanoseconds between two looks of the watchdog while guests run."""
+IDLE = 10
+"""Looks that see nothing run before it waits to be woken, which costs more than some looks; as in shim/native/watch.c."""
 
 
 class Shared:
@@ -56,13 +60,27 @@ class Shared:
     def _watch(self) -> None:
         while True:
             self._awake.wait()
-            self.engine.increment_epoch()
-            time.sleep(LOOK)
-            if not self._is_running():
-                self.awake[0] = 0
-                self._awake.clear()
-                if self._is_running():  # entered in between
-                    self.wake()
+            self._look()
+            self.awake[0] = 0
+            self._awake.clear()
+            if self._is_running():  # entered in between
+                self.wake()
+
+    def _look(self) -> None:
+        """Moves the epoch where an entry has run at two looks, one after the other, until nothing has run for a while."""
+        stores = list(self.stores)
+        if native.library() is not None:
+            threads = (native.POINTER * len(stores))(*(ctypes.addressof(store.watched) for store in stores))
+            types = native.POINTER, native.SIZE, ctypes.c_int64, native.POINTER, native.POINTER
+            native.bound("watch", None, *types)(threads, len(stores), LOOK, *self.engine.epoch)
+            return
+        idle = 0
+        while idle < IDLE:
+            time.sleep(LOOK / 1e9)
+            still = [store.still_runs() for store in stores]  # of all of them: each remembers
+            if any(still):
+                self.engine.increment_epoch()
+            idle = 0 if self._is_running() else idle + 1
 
     def _is_running(self) -> bool:
         return any(store.runs for store in self.stores)
@@ -86,14 +104,32 @@ class Engine:
         self.interruption: BaseException | None = None
         self.crossing = Crossing(self.store, self._goes_on, shared.stack)
         self._trip: Callable[..., int] | None = None
-        self.looks: Callable[[], bool] = lambda: True
-        """Asked every now and then while a guest runs in real time: whether it may go on."""
+        self.give_way: Callable[[int], int] = lambda computed: 0
+        self.looks: Callable[[int], bool] = lambda given: True
+        """
+        Called every now and then while a guest runs in real time. The first one is told what it has surely used of the processor,
+        lets others have their turns, and says how long that took; the other is told that, and asked whether it may go on. All in
+        nanoseconds.
+        """
+        self._limit = self._until = self._used = 0
+        """
+        Of the entry that has been asked for last: its limit, by which it is known; the same, or when it is over because others
+        have kept it; and what the thread has used of the processor, nanoseconds, but for the entry.
+        """
+        self.watched = native.Watched(ctypes.addressof(ctypes.c_int64.from_buffer(cells)))
+        """What the watchdog has seen last: the limit of the entry that ran."""
         shared.stores.append(self)
 
     @property
     def runs(self) -> int:
         """Entries that have begun and are not over."""
         return self._cells[RUNS]
+
+    def still_runs(self) -> bool:
+        """On the watchdog's thread: whether the entry that ran when this was asked before runs still."""
+        limit = self._cells[LIMIT]
+        seen, self.watched.seen = self.watched.seen, limit if self._cells[RUNS] else 0
+        return self.watched.seen != 0 and self.watched.seen == seen
 
     def join(self, line: Line, hooks: Hooks) -> None:
         """Guests may be entered by the line, too, from now on."""
@@ -164,10 +200,19 @@ class Engine:
         self.interruption = why
         self.engine.increment_epoch()
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, roomy: bool) -> bool:
         """Asked on the guest's own thread when the epoch has moved, so that no entry pays for one before it."""
         if self.interruption is not None:
             return False
         if self.burns_fuel:
             return True
-        return self.looks() and self._clock.peek() < self._cells[LIMIT]
+        limit, given = self._cells[LIMIT], 0
+        if limit != self._limit:
+            self._limit, self._until, self._used = limit, limit, time.thread_time_ns()
+        if roomy and limit == self.watched.seen:
+            until, before, used = self._until, self._used, time.thread_time_ns()
+            given = self.give_way(used - before)  # meanwhile this is asked of others
+            self._limit, self._used = limit, before + time.thread_time_ns() - used
+            late = given > GRACE  # its work may be, for no fault of its own
+            self._until = max(until, self._clock.peek() + GRACE) if late else until
+        return self.looks(given) and self._clock.peek() < self._until

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shim.guests.library import BOOL, BYTE, I64, SIZE, TEXT, U64, P, Vector, bound, check, name, pointers
+from shim.guests.library import BOOL, BYTE, I64, SIZE, TEXT, U64, P, Vector, address, bound, check, name, pointers
 
 I32, FUNCREF = 0, 5
 """Kinds of values (wasmtime_valkind_t)."""
@@ -100,6 +100,11 @@ class Engine:
 
     def increment_epoch(self) -> None:
         _increment_epoch(self.pointer)
+
+    @property
+    def epoch(self) -> tuple[int, int | None]:
+        """For native code: the address of the function that moves it, and its argument."""
+        return address(_increment_epoch), self.pointer
 
     def __del__(self, delete: Callable[..., object] = _engine_delete) -> None:
         delete(self.pointer)

@@ -52,6 +52,13 @@ class Guard(ctypes.Structure):
     _fields_ = (("store", POINTER), ("function", POINTER), ("unusual", POINTER))
 
 
+class Watched(ctypes.Structure):
+    """A watched_t."""
+
+    _fields_ = (("cells", POINTER), ("seen", ctypes.c_int64))
+    seen: int
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The library, or None."""

@@ -1,0 +1,35 @@
+/* The watchdog's looks at what runs on each thread: shim/guests/engine.py. */
+
+#include <time.h>
+
+#include "line.h"
+
+enum { IDLE_LOOKS = 10 }; /* that see nothing run, before it is left to whoever enters a guest to wake it */
+
+/* A thread's cells, and the limit of the entry that ran at the last look, by which it is known; 0: none did. */
+typedef struct {
+	const cells_t *cells;
+	int64_t seen;
+} watched_t;
+
+/*
+ * Looks every so many nanoseconds, and moves the engine's epoch where an entry runs that did so at the look before. Returns when
+ * nothing has run for a while. Not in Python, where it would have to wait for whoever is busy there.
+ */
+EXPORTED void watch(watched_t *const *threads, size_t count, int64_t apart, void (*move)(void *engine), void *engine) {
+	for (int idle = 0; idle < IDLE_LOOKS; idle++) {
+		struct timespec pause = {apart / (1000 * MS), apart % (1000 * MS)};
+		nanosleep(&pause, NULL);
+		bool still = false;
+		for (size_t i = 0; i < count; i++) {
+			watched_t *thread = threads[i];
+			bool runs = __atomic_load_n(&thread->cells->runs, __ATOMIC_SEQ_CST) != 0;
+			int64_t limit = runs ? __atomic_load_n(&thread->cells->limit, __ATOMIC_SEQ_CST) : 0;
+			still = still || (runs && limit == thread->seen);
+			__atomic_store_n(&thread->seen, limit, __ATOMIC_SEQ_CST);
+			idle = runs ? -1 : idle;
+		}
+		if (still)
+			move(engine);
+	}
+}
