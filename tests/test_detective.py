@@ -40,12 +40,15 @@ def assert_expected(done: CompletedProcess[bytes]) -> None:
     assert done.stdout.decode() == (DETECTIVE / "expected" / "stdout").read_text()
 
 
+@pytest.mark.calls
+@pytest.mark.native
 def test_all_that_a_guest_can_observe_is_as_expected_in_one_process(
     tmp_path: Path, suspect: Guest, detective: Guest
 ) -> None:
     assert_expected(guests.run(node(tmp_path, [suspect, detective], message=65536)))
 
 
+@pytest.mark.calls
 def test_all_that_a_guest_can_observe_is_as_expected_under_a_seed_and_so_is_the_log(
     tmp_path: Path, suspect: Guest, detective: Guest
 ) -> None:

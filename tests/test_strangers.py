@@ -86,6 +86,7 @@ def write(folder: Path, name: str, services: list[str], program: str, **program_
     manifest = {
         "parigot": 1,
         "name": name,
+        "calls": guests.calls.get(),
         "services": {service: {"wasm": f"{service}.wasm"} for service in services},
         "programs": {program: {"wasm": f"{program}.wasm", **program_keys}},
     }
@@ -111,6 +112,7 @@ def fragment(language: str) -> str:
     return str(found)
 
 
+@pytest.mark.calls
 def test_guests_written_from_the_page_alone_run_as_services_in_one_process(tmp_path: Path) -> None:
     lay_out(tmp_path, "strangers")
     done = run(tmp_path)
@@ -134,6 +136,7 @@ def test_guests_written_from_the_page_alone_run_as_services_in_containers(tmp_pa
         assert app.exits()["visitor"] == LEAVES
 
 
+@pytest.mark.calls
 def test_the_pages_examples_work_as_they_stand_there(tmp_path: Path) -> None:
     calls = ["demo.EchoService/Echo:hello", "demo.Twice/Say:hello twice"]
     requires = "demo.EchoService,demo.Twice"
