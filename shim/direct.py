@@ -8,6 +8,7 @@ asks the kernel for anything, answers with an error or later, or crashes.
 from collections.abc import Sequence
 
 from shim.calls import Call
+from shim.clock import MS
 from shim.kernel import Kernel
 from shim.line import NEVER, OWN
 from shim.member import (
@@ -31,12 +32,16 @@ from shim.member import (
 )
 from shim.messages import Code, Failure
 
+LOOK = 20 * MS
+"""So far apart those who call by edges are looked at: each look costs a call by the kernel."""
+
 
 class Direct:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._seen: tuple[str, int] = "", 0
         self._since = 0
+        self._next = 0
 
     def looks(self, given: int = 0) -> bool:
         """
@@ -47,11 +52,14 @@ class Direct:
         when it is seen first.
         """
         now = self._kernel.clock.peek()
+        self._since += given
+        if now < self._next:
+            return True
+        self._next = now + LOOK
         entered = [member for member in self._kernel.members if member.entered]
         for member in entered:
             member.control[ODD] |= PRESSING
         seen = next(((each.name, each.control[CALL]) for each in entered if self._is_untimed(each)), ("", 0))
-        self._since += given
         if seen != self._seen:
             self._seen, self._since = seen, now
         return not seen[1] or now - self._since <= self._kernel.node.call + GRACE

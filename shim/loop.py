@@ -70,6 +70,10 @@ class Loop:
                     action(events)
         self._do_posted()
 
+    def is_ready(self) -> bool:
+        """Whether there is something to poll for: what takes the least to find out."""
+        return bool(self._posted or self._epoll.poll(0, 1))
+
     def _wait(self, timeout: int | None) -> Sequence[tuple[int, int]]:
         self._cells[WAITS] = timeout != 0  # before the look at what is posted: who posts does both the other way round
         with self._posting:

@@ -106,6 +106,10 @@ class Runner:
                 return True
         return False
 
+    def has_work(self) -> bool:
+        """Whether guests have work that waits, or may have."""
+        return bool(self._queue)
+
     def _turn(self, member: Member, scope: Call | None) -> bool:
         if member.entered or (scope is None and member.control[SHUT] & BARRED):
             return False

@@ -16,7 +16,7 @@ from shim import config
 from shim.calls import Call
 from shim.clock import MS
 from shim.kernel import Kernel
-from shim.line import ALONE, LIMIT
+from shim.line import ALONE, DUE, LIMIT
 from shim.member import BARRED, SHUT
 
 PATIENCE = MS
@@ -24,6 +24,8 @@ PATIENCE = MS
 SLICE = 2 * MS
 """How long the others may go on before a guest that computes has its turn again; an entry that has begun comes to its end."""
 
+UNSEEN = 5 * MS
+"""How long the others may have to wait for what is not seen from outside: timers that the line holds."""
 SHORT = 10 * MS
 """Who keeps the thread for no longer than this is let in whomever that keeps."""
 LATELY = 60_000 * MS
@@ -43,6 +45,9 @@ class Turns:
         """How long a guest has kept the thread at once, nanoseconds, and when it was last seen to."""
         self._beneath: frozenset[str] = frozenset()
         """Who was entered already when the others were let in last."""
+        self._at_latest = 0
+        self.is_wanted: Callable[[], bool] = lambda: True
+        """Whether anything has come in, or waits, that somebody may be entered for."""
         kernel.drive = self.drive
 
     @property
@@ -105,6 +110,9 @@ class Turns:
         if not self._is_shared:
             return 0
         limit, began = self._cells[LIMIT], self._kernel.clock.peek()
+        if began < min(self._at_latest, self._cells[DUE]) and not self.is_wanted():
+            return 0
+        self._at_latest = began + UNSEEN
         with self._others(computed, computes=True):
             self._kernel.scheduler.spare(lambda: self._step(None), began + SLICE)
         self._cells[LIMIT] = limit  # which theirs have put off
