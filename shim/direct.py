@@ -41,7 +41,8 @@ class Direct:
         self._kernel = kernel
         self._seen: tuple[str, int] = "", 0
         self._since = 0
-        self._next = 0
+        self._last = self._next = 0
+        """When this was asked last, and when those are looked at next."""
 
     def looks(self, given: int = 0) -> bool:
         """
@@ -53,6 +54,9 @@ class Direct:
         """
         now = self._kernel.clock.peek()
         self._since += given
+        if now - self._last > LOOK:
+            self._next = now + LOOK
+        self._last = now
         if now < self._next:
             return True
         self._next = now + LOOK

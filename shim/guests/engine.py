@@ -206,11 +206,13 @@ class Engine:
             return False
         if self.burns_fuel:
             return True
-        limit, given = self._cells[LIMIT], 0
+        limit, used, given = self._cells[LIMIT], time.thread_time_ns(), 0
         if limit != self._limit:
-            self._limit, self._until, self._used = limit, limit, time.thread_time_ns()
-        if roomy and limit == self.watched.seen:
-            until, before, used = self._until, self._used, time.thread_time_ns()
+            self._limit, self._until, self._used = limit, limit, used
+        elif (
+            roomy and limit == self.watched.seen and used - self._used > LOOK // 2
+        ):  # it was not only kept from running
+            until, before = self._until, self._used
             given = self.give_way(used - before)  # meanwhile this is asked of others
             self._limit, self._used = limit, before + time.thread_time_ns() - used
             late = given > GRACE  # its work may be, for no fault of its own
