@@ -38,19 +38,35 @@ class Guest(Record):
 
 
 class Route(Record):
-    """Where a service lives: exactly one of `guest`, `builtin` and `node`; `url` and `health` belong to a node."""
+    """Where a service lives: exactly one of `guest`, `builtin`, `external` and `node`; `url` and `health` belong to a node."""
 
     guest: str = ""
     builtin: str = ""
+    external: str = ""
     node: str = ""
     url: str = ""
     health: str = ""
 
 
+class External(Record):
+    """A server that is called by its own protocol, which `url` tells; `secret_headers`: name -> the file with the value."""
+
+    name: str
+    url: str
+    exports: Mapping[str, tuple[str, ...]]
+    ca: Path | None = None
+    health: str = ""
+    headers: Mapping[str, str] = NONE
+    secret_headers: Mapping[str, Path] = NONE
+
+
 class Port(Record):
+    """`protocol`: connect or grpc."""
+
     address: str
     port: int
     services: frozenset[str]
+    protocol: str = "connect"
 
 
 class Goodbye(Record):
@@ -72,8 +88,9 @@ class Node(Record):
     name: str
     guests: tuple[Guest, ...]
     builtins: tuple[str, ...] = ()
+    externals: tuple[External, ...] = ()
     order: tuple[str, ...] = ()
-    """Names of guests and built-in services, as they are started."""
+    """Names of guests, built-in services and externals, as they are started."""
     routes: Mapping[str, Route] = NONE
     methods: Mapping[str, tuple[str, ...]] = NONE
     listen: tuple[str, int] | None = None
@@ -136,13 +153,19 @@ def _node(raw: Mapping[str, Any], folder: Path) -> Node:
         name=raw["node"],
         guests=tuple(_guest(guest, folder) for guest in raw["guests"]),
         builtins=tuple(raw["builtins"]),
-        order=tuple(raw.get("order") or [*raw["builtins"], *(guest["name"] for guest in raw["guests"])]),
+        externals=tuple(_external(external, folder) for external in raw.get("externals", [])),
+        order=tuple(raw.get("order") or _order(raw)),
         routes={service: Route(**_known(route)) for service, route in raw["routes"].items()},
         methods={service: tuple(methods) for service, methods in raw.get("methods", {}).items()},
         listen=_address(raw.get("listen")),
         health=_address(raw.get("health")),
         ports=tuple(
-            Port(address=port["address"], port=port["port"], services=frozenset(port["services"]))
+            Port(
+                address=port["address"],
+                port=port["port"],
+                services=frozenset(port["services"]),
+                protocol=port.get("protocol", "connect"),
+            )
             for port in raw.get("ports", [])
         ),
         goodbye=_goodbye(raw.get("goodbye")),
@@ -176,8 +199,25 @@ def _guest(raw: Mapping[str, Any], folder: Path) -> Guest:
     )
 
 
+def _order(raw: Mapping[str, Any]) -> list[str]:
+    others = (one["name"] for one in (*raw.get("externals", []), *raw["guests"]))
+    return [*raw["builtins"], *others]
+
+
+def _external(raw: Mapping[str, Any], folder: Path) -> External:
+    return External(
+        name=raw["name"],
+        url=raw["url"],
+        exports={service: tuple(methods) for service, methods in raw["exports"].items()},
+        ca=folder / raw["ca"] if raw.get("ca") else None,
+        health=raw.get("health", ""),
+        headers=dict(raw.get("headers", {})),
+        secret_headers={name: folder / path for name, path in raw.get("secret_headers", {}).items()},
+    )
+
+
 def _known(route: Mapping[str, str]) -> dict[str, str]:
-    return {key: route[key] for key in ("guest", "builtin", "node", "url", "health") if key in route}
+    return {key: route[key] for key in ("guest", "builtin", "external", "node", "url", "health") if key in route}
 
 
 def _address(text: str | None) -> tuple[str, int] | None:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from shim import config, connect, ending, secrets, vitals
 from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
@@ -36,6 +37,10 @@ from shim.services import log
 from shim.transports.local import BuiltinTarget
 from shim.transports.remote import RemoteTarget
 from shim.transports.threads import Place, Places, ThreadTarget
+
+if TYPE_CHECKING:
+    from shim.externals import Externals
+    from shim.grpcport import GrpcPort
 
 MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})
 """Variables that engines and images set by themselves: what they hold in a container is nobody's word to a guest."""
@@ -59,10 +64,11 @@ class Host:
         """The ports lead to services that are ready."""
         self._hosted: dict[str, BuiltinTarget] = {}
         """Built-in services that the main cell's thread runs."""
+        self._externals: Externals | None = None
         self._begun: list[str] = []
         """What has been started, or was to be, in that order."""
         self._ending: Ending | None = None
-        self._servers: list[Server] = []
+        self._servers: list[Server | GrpcPort] = []
 
     def _cells_of(self, spec: config.Guest) -> list[InstanceCell]:
         """A cell for each instance where there are several; under a seed there is one, for threads are not reproducible."""
@@ -111,6 +117,8 @@ class Host:
             if name in self.node.builtins:
                 self._log.record(name, "started")
                 self._log.record(name, "ready")
+            elif self._externals is not None and name in self._externals.names:
+                self._externals.reach(name, self._main)
             elif self._guests[name] not in programs:
                 self._start(self._guests[name])
         end = self._clock.peek() + self.node.startup
@@ -149,7 +157,7 @@ class Host:
             for name in reversed(self._begun):
                 if name in self._guests:
                     self._guests[name].stop()
-                else:
+                elif name in self.node.builtins:
                     self._log.record(name, "stopping")
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
@@ -185,6 +193,10 @@ class Host:
             file = _files()
             files = file.Files(self.node.data or Path("data"), self.node.message)
             self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
+        if self.node.externals:
+            from shim.externals import Externals  # noqa: PLC0415 - for this node alone: it costs a start 20 ms
+
+            self._externals = Externals(self.node)
         for cell in (self._main, *self._others):
             cell.kernel.targets.update(self._targets(cell))
         if self.node.guests:
@@ -208,15 +220,15 @@ class Host:
         for guest in self._guests.values():
             for service, methods in guest.spec.exports.items():
                 found[service] = guest.target(here, tuple(sorted(methods)))
+        found |= self._externals.targets(here) if self._externals is not None else {}
         for service, route in self.node.routes.items():
             if route.node:
                 methods = tuple(sorted(self.node.methods.get(service) or _files().METHODS))
                 peer, ready = Peer(here.network, route.url), Peer(here.network, route.health)
                 found[service] = RemoteTarget(peer, ready, service, methods)
             elif service not in found:
-                raise NodeError(
-                    f"{service} is to be found at {route.guest or route.builtin}, which this node does not have"
-                )
+                home = route.guest or route.builtin or route.external
+                raise NodeError(f"{service} is to be found at {home}, which this node does not have")
         return found
 
     def _elsewhere(self, here: Cell, service: str, builtin: BuiltinTarget) -> Target:
@@ -254,13 +266,19 @@ class Host:
         if self.node.goodbye is not None:
             self._ending = main.kernel.targets[ending.SERVICE] = Ending(main.kernel, main.network, self.node.goodbye)
         if self.node.listen is not None:
-            exported = frozenset(service for spec in self.node.guests for service in spec.exports)
+            exported = {service for spec in self.node.guests for service in spec.exports}
+            exported |= {service for spec in self.node.externals for service in spec.exports} | set(self._hosted)
             own = {ending.SERVICE} if self._ending is not None else set()
-            door = Inside(main.kernel, exported | set(self._hosted) | own, self._goodbye)
+            door = Inside(main.kernel, frozenset(exported | own), self._goodbye)
             self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen))
         for number, port in enumerate(self.node.ports, 1):
             outside = Outside(main.kernel, port, number, transcoder, self._why_unhealthy, _own_networks())
-            self._servers.append(Server(main.loop, main.kernel, outside, transcoder, (port.address, port.port)))
+            if port.protocol == "grpc":
+                from shim.grpcport import GrpcPort  # noqa: PLC0415 - for this node alone: it costs a start 100 ms
+
+                self._servers.append(GrpcPort(main.loop, main.kernel, port, outside, self.node.descriptors))
+            else:
+                self._servers.append(Server(main.loop, main.kernel, outside, transcoder, (port.address, port.port)))
 
     def _json(self) -> connect.Json:
         if self.node.descriptors is None:
@@ -276,6 +294,8 @@ class Host:
     # --- health (asked by another thread) ----------------------------------------------------------------------------
 
     def _why_unhealthy(self) -> str:
+        if self._externals is not None and (why := self._externals.why_unhealthy()):
+            return why
         for guest in self._guests.values():
             if why := guest.why_unhealthy():
                 return why
@@ -290,6 +310,8 @@ class Host:
     def _serves(self, service: str) -> bool | None:
         if service in self._hosted:
             return True
+        if self._externals is not None and (ready := self._externals.serves(service)) is not None:
+            return ready
         for guest in self._guests.values():
             if service in guest.spec.exports:
                 return guest.is_ready()

@@ -33,7 +33,7 @@ class Outside:
         self._port = port
         self.number = number
         self._transcoder = transcoder
-        self._is_healthy = is_healthy
+        self.is_healthy = is_healthy
 
     def resolve(self, service: str, method: str) -> None:
         if service not in self._port.services:
@@ -48,13 +48,13 @@ class Outside:
         _found(self._kernel, service, method, self.number)
 
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: Respond) -> bool:
-        answer = vitals.answer(path, headers.get("content-type", ""), self._is_healthy, self._serves, body)
+        answer = vitals.answer(path, headers.get("content-type", ""), self.is_healthy, self.serves, body)
         if answer is not None:
             respond(*answer)
         return answer is not None
 
-    def _serves(self, service: str) -> bool | None:
-        return self._is_healthy() == "" if service in self._port.services else None
+    def serves(self, service: str) -> bool | None:
+        return self.is_healthy() == "" if service in self._port.services else None
 
 
 class Inside:

@@ -74,18 +74,21 @@ class Launching:
 
     def await_ready(self, who: str, service: str, *, end: int, within: Call | None = None) -> None:
         """Until the service is ready. Raises Refused when it is not by `end`, on the node's clock."""
+        if why := self.until_ready(service, end=end, within=within):
+            raise Refused(
+                f"{who} waited {self._kernel.node.startup // MS} ms (timeouts.startup) for {service}: {why}; look at "
+                "the log of the service that exports it"
+            )
+
+    def until_ready(self, service: str, *, end: int, within: Call | None = None) -> str:
+        """Until the service is ready; "", or why it is not by `end`."""
         target = self._kernel.target(service)
         while True:
             answers: list[str] = []
             target.check(answers.append)
             self._kernel.drive(lambda answers=answers: bool(answers), within)  # type: ignore[misc]
-            if not answers[0]:
-                return
-            if self._kernel.clock.peek() + AGAIN >= end:
-                raise Refused(
-                    f"{who} waited {self._kernel.node.startup // MS} ms (timeouts.startup) for {service}: {answers[0]}; look at "
-                    "the log of the service that exports it"
-                )
+            if not answers[0] or self._kernel.clock.peek() + AGAIN >= end:
+                return answers[0]
             alarms: list[bool] = []
             self._kernel.scheduler.at(self._kernel.clock.peek() + AGAIN, lambda alarms=alarms: alarms.append(True))  # type: ignore[misc]
             self._kernel.drive(lambda alarms=alarms: bool(alarms), within)  # type: ignore[misc]

@@ -37,13 +37,14 @@ LAYERS = {
     "shim": """
         __main__
         host
-        instances
+        instances externals
         probe compile health ingress ending cell
+        grpcport
         vitals server
-        guests transports services
+        guests transports services external
         runner wasi handover
         abi
-        metadata launching direct transcode turns
+        metadata launching direct transcode reflection turns
         kernel peer
         member connect stdio
         calls logbook
@@ -51,7 +52,8 @@ LAYERS = {
         config clock loop
         line
         secrets
-        messages wire http native record
+        messages wire http native grpcio
+        record
     """,
     "benchmarks": """
         __main__
@@ -70,7 +72,7 @@ LAYERS = {
     """,
 }
 
-SEAMS = {"builders", "targets", "toolchains", "guests", "transports", "services"}
+SEAMS = {"builders", "targets", "toolchains", "guests", "transports", "services", "external"}
 KIN = {
     ("parigot_oci.toolchains.*", "parigot_oci.toolchains.seam.*"),  # what toolchains have in common
     ("shim.guests.*", "shim.guests.engine.*"),  # the engine that every kind of guest runs in
@@ -83,6 +85,7 @@ KIN = {
     ("shim.guests.*", "shim.guests.online.*"),  # and what the line does for them
     ("shim.guests.*", "shim.guests.glue.*"),  # their WebAssembly
     ("shim.services.*", "shim.services._pb*"),  # generated
+    ("shim.external.*", "shim.external.target.*"),  # what clients carry, and how they answer
 }
 
 HOMES = {
@@ -92,11 +95,12 @@ HOMES = {
     "rich": {"parigot_oci.console"},
     "typer": {"parigot_oci.cli", "parigot_oci.cli.*"},
     "yaml": {"parigot_oci.yamlfile", "parigot_oci.targets.*"},
-    "google": {"parigot_oci.protos", "shim.connect", "shim.transcode", "shim.services.*"},
+    "google": {"parigot_oci.protos", "shim.connect", "shim.transcode", "shim.reflection", "shim.services.*"},
     "httptools": {"shim.http"},
     "hatchling": {"shim.native.build"},
     "wasmtime": {"benchmarks.alternatives.wasm"},
-    "grpc": {"benchmarks.alternatives.grpc_python"},
+    "grpc": {"shim.grpcio", "benchmarks.alternatives.grpc_python"},
+    "certifi": {"shim.externals"},
     "tests": {
         "benchmarks.hostile",
         "benchmarks.soak",
@@ -104,7 +108,7 @@ HOMES = {
     },  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
     "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server"},
-    "ssl": {"shim.peer", "shim.server"},
+    "ssl": {"shim.peer", "shim.server", "shim.externals", "shim.external.by_connect"},
     "ctypes": {"shim.guests.*", "shim.line", "shim.native"},
     "sqlite3": {"shim.services.*"},
 }

@@ -1,0 +1,78 @@
+"""A server that speaks gRPC, without TLS or with it."""
+
+from urllib.parse import urlsplit
+
+from shim import grpcio
+from shim.external.target import CONNECTING, Answered, Work
+from shim.messages import Code
+from shim.wire import field, fields
+
+HEALTH = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"
+
+
+class GrpcClient:
+    """Client (shim/external/target.py)."""
+
+    def __init__(self, url: str, limit: int, *, roots: bytes | None) -> None:
+        """`limit`: bytes of a message; `roots`: certificates in PEM, None for those that grpcio brings."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "grpcs"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = parts.port or (443 if secure else 80)
+        self._channel = grpcio.Channel(f"{host}:{port}", limit, secure=secure, roots=roots)
+
+    def call(self, work: Work) -> Answered:
+        if not self._channel.connects(min(CONNECTING, work.left)):
+            return Answered(lost="no connection", sent=False)
+        if not work.begin():
+            return Answered(code=Code.CANCELED)
+        result = self._channel.call(work.path, work.request, work.left, work.headers, work.aborts)
+        code = Code(result.code)
+        if code is Code.UNAVAILABLE and _is_the_librarys(result.text):
+            return Answered(lost=result.text)
+        return Answered(
+            code=code,
+            reply=result.reply,
+            text=result.text,
+            headers=result.headers,
+            trailers=result.trailers,
+            details=details(result.status),
+        )
+
+    def check(self, service: str, seconds: float) -> str:
+        """
+        By gRPC's health protocol: of the service, or of the whole server where that does not know the service. A server
+        without that protocol is ready when it answers.
+        """
+        result = self._channel.call(HEALTH, field(1, service.encode()), seconds)
+        if result.code == Code.NOT_FOUND:
+            result = self._channel.call(HEALTH, b"", seconds)
+        if result.code in (Code.UNIMPLEMENTED, Code.NOT_FOUND):
+            return ""
+        if result.code:
+            return f"{Code(result.code).name}: {result.text}"
+        return "" if result.reply == _SERVING else "its health says that it is not serving"
+
+
+def _is_the_librarys(text: str) -> bool:
+    """
+    Whether the text of an UNAVAILABLE is grpcio's own, of a connection, rather than the server's: that is not told otherwise.
+    A guest is to learn no addresses, and nothing of the library.
+    """
+    own = (
+        "ipv4:",
+        "ipv6:",
+        "failed to connect",
+        "Socket closed",
+        "Connection reset",
+        "GOAWAY",
+        "Broken pipe",
+        "recvmsg",
+    )
+    return any(word in text for word in own)
+
+
+def details(status: bytes) -> list[bytes]:
+    """The details, each a google.protobuf.Any, of a serialised google.rpc.Status; none of what is no such thing."""
+    return [value for number, value in fields(status) if number == 3 and isinstance(value, bytes)]
