@@ -8,6 +8,8 @@ from shim.messages import Code
 from shim.wire import field, fields
 
 HEALTH = "/grpc.health.v1.Health/Check"
+UNSENT = "failed to connect to all addresses"
+"""How grpcio begins what it says of a call that has found no connection, and was not sent on one."""
 _SERVING = b"\x08\x01"
 
 
@@ -30,7 +32,7 @@ class GrpcClient:
         result = self._channel.call(work.path, work.request, work.left, work.headers, work.aborts)
         code = Code(result.code)
         if code is Code.UNAVAILABLE and _is_the_librarys(result.text):
-            return Answered(lost=result.text)
+            return Answered(lost=result.text, sent=not result.text.startswith(UNSENT))
         return Answered(
             code=code,
             reply=result.reply,
