@@ -45,13 +45,12 @@ def calling(
     call_ms: int = 10_000,
     startup_ms: int = 10_000,
     message: int = 16 << 20,
-    **more: object,
+    **given: object,
 ) -> Path:
     """A node with a program that calls the server."""
     caller = program(*calls, requires=[MIRROR])
-    said = external(url, **more)
-    times = {"call_ms": call_ms, "startup_ms": startup_ms}
-    return node(folder, [caller], order=["mirror", "caller"], message=message, **times, **said)
+    more = {"order": ["mirror", "caller"], "call_ms": call_ms, "startup_ms": startup_ms, "message": message}
+    return node(folder, [caller], **more, **external(url, **given))  # type: ignore[arg-type]
 
 
 def learned(folder: Path, url: str, *calls: str, **more: Any) -> list[str]:
@@ -204,7 +203,7 @@ def test_a_server_with_a_certificate_of_the_named_authority_is_called(tmp_path: 
 def test_a_server_of_an_authority_that_is_not_trusted_is_not_called(
     tmp_path: Path, secure: str, ca: str | None
 ) -> None:
-    trusted = {"ca": ca} if ca else {}
+    trusted: dict[str, Any] = {"ca": ca} if ca else {}
     done = run(calling(tmp_path, secure, f"{M}:x", startup_ms=2_000, **trusted))
     assert (done.returncode, done.stdout) == (1, b"")
     assert "was not ready within 2000 ms" in done.stderr.decode()
