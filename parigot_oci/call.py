@@ -37,8 +37,8 @@ def exposed(app: App, lock: Lock, service: str) -> str:
     """The URL where the manifest offers `service` to the outside. Raises CallError where it does not."""
     ports: dict[str, tuple[Port, ...]] = {}
     for name, said in lock.guests.items():
-        if name in app.guests and app.guests[name].ports:
-            ports |= dict.fromkeys(said.exports, app.guests[name].ports)
+        if here := _connect(app, name):
+            ports |= dict.fromkeys(said.exports, here)
     if service not in ports:
         offered = ", ".join(sorted(ports)) or "none"
         if unknown := [name for name, guest in app.guests.items() if guest.ports and name not in lock.guests]:
@@ -50,6 +50,11 @@ def exposed(app: App, lock: Lock, service: str) -> str:
     port = ports[service][0]
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(port.address, port.address)
     return f"http://{f'[{address}]' if ':' in address else address}:{port.port}"
+
+
+def _connect(app: App, name: str) -> tuple[Port, ...]:
+    """A guest's ports for Connect."""
+    return tuple(port for port in app.guests[name].ports if port.protocol == "connect") if name in app.guests else ()
 
 
 def call(where: Target, data: str, headers: Sequence[str], timeout_ms: int) -> str:

@@ -20,8 +20,8 @@ class Reach:
     """
     How far the declarations lead from the start.
 
-    `paths`: each guest of the closure, in order of discovery -> the guests from the start to it; `undeclared`: those of
-    them of which nothing is known yet; `unmet`: (caller, service) that nobody known exports.
+    `paths`: each guest and external of the closure, in order of discovery -> the guests from the start to it; `undeclared`: those
+    of them of which nothing is known yet; `unmet`: (caller, service) that nobody known exports.
     """
 
     paths: Mapping[str, tuple[str, ...]]
@@ -30,9 +30,9 @@ class Reach:
 
 
 def exporters(app: App, declarations: Mapping[str, Declaration]) -> dict[str, list[str]]:
-    """Service -> the guests of the manifest that export it, in manifest order."""
+    """Service -> the guests and externals of the manifest that export it, in manifest order."""
     found: dict[str, list[str]] = {}
-    for guest in app.guests:
+    for guest in (*app.guests, *app.externals):
         for service in declarations.get(guest, Declaration()).exports:
             found.setdefault(service, []).append(guest)
     return found
@@ -73,7 +73,8 @@ def resolve(app: App, start: Sequence[str], declarations: Mapping[str, Declarati
     """
     The graph of what `start` needs; an empty `start` means the manifest's.
 
-    `declarations` must hold every guest of the closure, and may hold others. Raises GraphError with all its problems.
+    `declarations` must hold every guest of the closure and every external, and may hold others. Raises GraphError with all its
+    problems.
     """
     start = tuple(dict.fromkeys(start or app.start))
     _refuse(_bad_start(app, start))
@@ -95,8 +96,9 @@ def resolve(app: App, start: Sequence[str], declarations: Mapping[str, Declarati
         program=program,
         order=_order(app, [*found.paths, *builtins], edges, program),
         builtins=builtins,
+        externals=tuple(name for name in app.externals if name in found.paths),
         edges=edges,
-        unneeded=tuple(name for name in app.guests if name not in found.paths),
+        unneeded=tuple(name for name in (*app.guests, *app.externals) if name not in found.paths),
         declarations={name: declarations[name] for name in sorted(found.paths)},
     )
 
@@ -128,6 +130,8 @@ def _bad_start(app: App, start: Sequence[str]) -> list[Problem]:
 def _bad_declarations(app: App, found: Reach, declarations: Mapping[str, Declaration]) -> list[Problem]:
     problems = []
     for name in found.paths:
+        if name in app.externals:
+            continue
         guest, said = app.guests[name], declarations[name]
         if guest.kind == "program" and said.exports:
             what = f"{name} is a program and exports {', '.join(sorted(said.exports))}: a program exports nothing"
@@ -159,7 +163,7 @@ def _exported_twice(app: App, found: Reach, declarations: Mapping[str, Declarati
             homes = [*homes, "parigot itself"]  # noqa: PLW2901
         if len(homes) > 1:
             what = f"{service} is exported by {' and by '.join(homes)}: no call could tell which one is meant"
-            line = app.guests[homes[0]].line
+            line = (app.guests.get(homes[0]) or app.externals[homes[0]]).line
             hint = "Let one of them export it, or start an app that needs only one of them."
             problems.append(Problem(what=what, file=str(app.file), line=line, hint=hint))
     return problems
@@ -199,6 +203,8 @@ def _calls(app: App, caller: str, service: str, callee: str) -> Calls:
 
 def _unfusable(app: App, caller: str, callee: str) -> str:
     """Why calls of the one cannot be linked into the other, or ""."""
+    if callee in app.externals:
+        return f"{callee} runs elsewhere, and is no guest to link to"
     if callee not in app.guests:
         return f"{callee} is built in, and no guest to link to"
     for name in (caller, callee):
@@ -213,6 +219,8 @@ def _bad_calls(
     """What `calls` of a guest says of a service: a name that it does not call, or `fused` where that cannot be."""
     callees = {(edge.caller, edge.service): edge.callee for edge in edges}
     for caller in found.paths:
+        if caller in app.externals:
+            continue
         guest = app.guests[caller]
         for service, calls in sorted(guest.edges.items()):
             if service not in declarations[caller].requires:

@@ -35,9 +35,13 @@ class Locked:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """`compilers`: toolchain -> the version that built the guests. `sections`: everything else, as JSON values."""
+    """
+    `externals`: what runs elsewhere. `compilers`: toolchain -> the version that built the guests. `sections`: everything else, as
+    JSON values.
+    """
 
     guests: Mapping[str, Locked] = field(default_factory=dict)
+    externals: Mapping[str, Locked] = field(default_factory=dict)
     compilers: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,6 +65,7 @@ def read(file: Path) -> Lock:
             raise LockError(Problem(what=f"format {value['version']} is not known here", file=str(file), hint=hint))
         return Lock(
             guests={name: _locked(said) for name, said in sorted(value.pop("guests", {}).items())},
+            externals={name: _locked(said) for name, said in sorted(value.pop("external", {}).items())},
             compilers=dict(sorted(value.pop("compilers", {}).items())),
             sections={key: value[key] for key in sorted(value) if key != "version"},
         )
@@ -74,13 +79,15 @@ def read(file: Path) -> Lock:
 
 def _locked(said: Mapping[str, Any]) -> Locked:
     exports = {service: dict(sorted(methods.items())) for service, methods in sorted(said["exports"].items())}
-    return Locked(requires=tuple(sorted(said["requires"])), exports=exports)
+    return Locked(requires=tuple(sorted(said.get("requires", ()))), exports=exports)
 
 
 def text(lock: Lock) -> str:
     """The file's content, sorted throughout."""
     guests = {name: {"requires": g.requires, "exports": g.exports} for name, g in lock.guests.items()}
     value = {**lock.sections, "version": VERSION, "guests": guests, "compilers": lock.compilers}
+    if lock.externals:
+        value["external"] = {name: {"exports": external.exports} for name, external in lock.externals.items()}
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -113,17 +120,18 @@ def shown(lines: Sequence[str]) -> str:
 def diff(old: Lock, new: Lock) -> list[str]:
     """What changed, a line each, for a person: `+ store exports demo.Store/Sell`."""
     lines: list[str] = []
-    for name in sorted({*old.guests, *new.guests}):
-        if name not in new.guests:
+    before, after = {**old.guests, **old.externals}, {**new.guests, **new.externals}
+    for name in sorted({*before, *after}):
+        if name not in after:
             lines.append(f"- {name}")
             continue
-        lines.extend(_guest_diff(name, old.guests.get(name, Locked()), new.guests[name]))
-        if name not in old.guests and not any(line.startswith(f"+ {name} ") for line in lines):
+        lines.extend(_guest_diff(name, before.get(name, Locked()), after[name]))
+        if name not in before and not any(line.startswith(f"+ {name} ") for line in lines):
             lines.append(f"+ {name}")
     for tool in sorted({*old.compilers, *new.compilers}):
-        before, after = old.compilers.get(tool, "none"), new.compilers.get(tool, "none")
-        if before != after:
-            lines.append(f"~ compiler {tool}: {before} → {after}")
+        one, other = old.compilers.get(tool, "none"), new.compilers.get(tool, "none")
+        if one != other:
+            lines.append(f"~ compiler {tool}: {one} → {other}")
     changed = {key for key in {*old.sections, *new.sections} if old.sections.get(key) != new.sections.get(key)}
     return lines + [f"~ {key}" for key in sorted(changed)]
 

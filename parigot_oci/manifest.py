@@ -7,13 +7,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from parigot_oci import schema, yamlfile
+from parigot_oci import externals, schema, yamlfile
 from parigot_oci.errors import ManifestError, MissingFileError, Problem
-from parigot_oci.model import BUILTINS, App, Build, Guest, Kind, Limits, Port, Secret, Timeouts, Tool, variable
+from parigot_oci.model import (
+    BUILTINS,
+    App,
+    Build,
+    Guest,
+    Kind,
+    Limits,
+    Port,
+    Protocol,
+    Secret,
+    Timeouts,
+    Tool,
+    variable,
+)
 from parigot_oci.resources import folder
 from parigot_oci.yamlfile import Document, Step, Unclear
 
 NAME = "parigot.yaml"
+Spelled = int | str | dict[Protocol, int | str]
+"""A port as the manifest has it."""
 RESERVED = {"ingress": "the node that holds the ports", "log": "a built-in service"} | dict.fromkeys(
     BUILTINS.values(), "a built-in service"
 )
@@ -95,6 +110,8 @@ def _contradictions(document: Document, value: Mapping[str, Any]) -> Iterator[Pr
         yield from _unclear(document, path, said)
         yield from _bad_ports(document, (*path, "ports"), said.get("ports", []))
         yield from _bad_secrets(document, path, said, value.get("secrets", {}))
+    guests = dict.fromkeys(names, "a service or program of the app")
+    yield from externals.contradictions(document, value, {**RESERVED, **guests})
     for index, name in enumerate(_words(value.get("start", []))):
         if name not in names:
             hint = f"It has: {', '.join(names)}."
@@ -116,17 +133,28 @@ def _unclear(document: Document, path: tuple[Step, ...], said: Mapping[str, Any]
             yield _problem(document, (*path, *where), what, f'Write it in quotes: "{text}".')
 
 
-def _bad_ports(document: Document, path: tuple[Step, ...], ports: Iterable[int | str]) -> Iterator[Problem]:
+def _bad_ports(document: Document, path: tuple[Step, ...], ports: Sequence[Spelled]) -> Iterator[Problem]:
     seen: set[int] = set()
-    for index, text in enumerate(ports):
-        port = _port(text)
+    for step, text, protocol in _spelled(ports):
+        port = _port(text, protocol)
         if port is None:
             hint = "It looks like 8080, 0.0.0.0:8080 or [::1]:8080, and ends at 65535."
-            yield _problem(document, (*path, index), f"{text} is not a port of an address", hint)
+            yield _problem(document, (*path, *step), f"{text} is not a port of an address", hint)
         elif port.port in seen:
-            yield _problem(document, (*path, index), f"port {port.port} is there twice", "Take one of them out.")
+            yield _problem(document, (*path, *step), f"port {port.port} is there twice", "Take one of them out.")
         else:
             seen.add(port.port)
+
+
+def _spelled(ports: Sequence[Spelled]) -> Iterator[tuple[tuple[Step, ...], int | str, Protocol]]:
+    """Where in the list each address is, the address, and what is spoken there."""
+    for index, said in enumerate(ports):
+        if isinstance(said, dict):
+            yield from (
+                ((index, protocol), said[protocol], protocol) for protocol in get_args(Protocol) if protocol in said
+            )
+        else:
+            yield (index,), said, "connect"
 
 
 def _bad_secrets(
@@ -165,16 +193,20 @@ def _bad_groups(document: Document, groups: Mapping[str, Any], names: Sequence[s
 
 
 def _clashing_ports(document: Document, value: Mapping[str, Any]) -> Iterator[Problem]:
-    """Services may share a port, but then at one address: inside a container there is only one."""
-    first: dict[int, tuple[str, str]] = {}
+    """Services may share a port, but then at one address, by one protocol: inside a container there is only one."""
+    first: dict[int, tuple[Port, str]] = {}
     for section, name, said in _guests(value):
-        for index, text in enumerate(said.get("ports", [])):
-            if port := _port(text):
-                address, other = first.setdefault(port.port, (port.address, name))
-                if address != port.address:
-                    what = f"{name} wants port {port.port} on {port.address}, {other} the same port on {address}"
+        for step, text, protocol in _spelled(said.get("ports", [])):
+            if port := _port(text, protocol):
+                other, whose = first.setdefault(port.port, (port, name))
+                if other.address != port.address:
+                    what = f"{name} wants port {port.port} on {port.address}, {whose} the same port on {other.address}"
                     hint = "Give both the same address, or one of them another port."
-                    yield _problem(document, (section, name, "ports", index), what, hint)
+                    yield _problem(document, (section, name, "ports", *step), what, hint)
+                elif other.protocol != port.protocol and whose != name:
+                    what = f"{name} wants port {port.port} for {port.protocol}, {whose} for {other.protocol}"
+                    hint = "Give one of them another port."
+                    yield _problem(document, (section, name, "ports", *step), what, hint)
 
 
 def _bad_quantities(document: Document, value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -195,13 +227,13 @@ def _quantity(text: str, units: Mapping[str, int]) -> int:
     return round(min(float(match[1]), 1e15) * units[match[2]])  # a number of any length is out of bounds, no more
 
 
-def _port(text: int | str) -> Port | None:
+def _port(text: int | str, protocol: Protocol) -> Port | None:
     address, _, number = str(text).rpartition(":")
     try:
         host = str(ipaddress.ip_address(address.strip("[]"))) if address else "127.0.0.1"
     except ValueError:
         return None
-    return Port(address=host, port=int(number)) if 1 <= int(number) <= 65535 else None
+    return Port(address=host, port=int(number), protocol=protocol) if 1 <= int(number) <= 65535 else None
 
 
 def _words(start: object) -> list[str]:
@@ -219,6 +251,7 @@ def _app(document: Document, value: Mapping[str, Any]) -> App:
         protos=tuple(_path(root, each) for each in value.get("protos", [])),
         start=tuple(_words(value.get("start", []))) or _default_start(guests),
         guests=guests,
+        externals=externals.read(document, value),
         secrets={
             name: Secret(file=_path(root, said["file"]), written=said["file"], line=document.line(("secrets", name)))
             for name, said in value.get("secrets", {}).items()
@@ -251,7 +284,7 @@ def _guest(document: Document, root: Path, section: str, name: str, said: Mappin
         args=_texts(document, (*path, "args"), said.get("args", [])),
         env={key: document.source((*path, "env", key)) for key in said.get("env", {})},
         secrets=tuple(said.get("secrets", [])),
-        ports=tuple(port for text in said.get("ports", []) if (port := _port(text))),
+        ports=tuple(port for _, text, protocol in _spelled(said.get("ports", [])) if (port := _port(text, protocol))),
         instances=int(said.get("instances", 1)),
         cpus=float(said.get("cpus", 0)),
         calls=None if isinstance(calls, dict) else calls,

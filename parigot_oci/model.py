@@ -8,6 +8,7 @@ from typing import Literal
 Kind = Literal["service", "program"]
 Mode = Literal["split", "monolith", "groups"]
 Tool = Literal["go", "cargo", "zig", "command"]
+Protocol = Literal["connect", "grpc"]
 Calls = Literal["guarded", "fused"]
 """
 How calls go between two guests of one process: watched by the kernel, each with a deadline, an id and a failure of its
@@ -37,8 +38,11 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
+    """Where the outside calls, by a protocol. One for Connect speaks JSON as well."""
+
     address: str = "127.0.0.1"
     port: int
+    protocol: Protocol = "connect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,30 @@ class Guest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class External:
+    """
+    A server that runs elsewhere and offers services, by the protocol that its `url` tells: http and https are Connect, grpc and
+    grpcs gRPC.
+
+    `ca`: the certificates that it is trusted by, where they are not the system's. `health`: the path of its health, for
+    Connect. `headers` go with each call; of `secret_headers` the values are secrets' names. `line` is its line in the manifest.
+    """
+
+    name: str
+    exports: tuple[str, ...]
+    url: str
+    ca: Path | None = None
+    health: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret_headers: Mapping[str, str] = field(default_factory=dict)
+    line: int = 0
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition(":")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timeouts:
     """Milliseconds."""
 
@@ -106,6 +134,7 @@ class App:
     protos: tuple[Path, ...] = ()
     start: tuple[str, ...]
     guests: Mapping[str, Guest]
+    externals: Mapping[str, External] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
@@ -132,7 +161,7 @@ class Declaration:
 @dataclass(frozen=True, kw_only=True)
 class Edge:
     """
-    `caller` requires `service`, which `callee` exports: names of guests, or of a built-in.
+    `caller` requires `service`, which `callee` exports: names of guests, or of a built-in or an external.
 
     `calls`: how it is called where both are in one process.
     """
@@ -148,14 +177,16 @@ class Graph:
     """
     The transitive closure of what is started.
 
-    `order` is the start order of guests and built-ins (dependencies first, equals by name); `edges` are sorted, edges to
-    log.v1.LogService left out; `unneeded` are the guests of the manifest that the closure leaves out, in manifest order.
+    `order` is the start order of guests, built-ins and externals (dependencies first, equals by name); `edges` are sorted, edges
+    to log.v1.LogService left out; `unneeded` are the guests and externals of the manifest that the closure leaves out, in
+    manifest order. `declarations` are those of guests and externals.
     """
 
     start: tuple[str, ...]
     program: str = ""
     order: tuple[str, ...]
     builtins: tuple[str, ...] = ()
+    externals: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
     unneeded: tuple[str, ...] = ()
     declarations: Mapping[str, Declaration]
@@ -163,10 +194,11 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Where a service lives, seen from one node. Exactly one of `guest`, `builtin` and `node` is set."""
+    """Where a service lives, seen from one node. Exactly one of `guest`, `builtin`, `external` and `node` is set."""
 
     guest: str = ""
     builtin: str = ""
+    external: str = ""
     node: str = ""
 
 
@@ -181,7 +213,8 @@ class Exposure:
 @dataclass(frozen=True, kw_only=True)
 class Node:
     """
-    One process: the guests in it in start order, and where each service that it reaches lives.
+    One process: the guests in it in start order, and where each service that it reaches lives. `externals`: it calls these, and
+    has a way out.
 
     `needs` are the nodes it calls, sorted; `told_by` and `tells` how the end of the app reaches it and goes on from it.
     `after`: the nodes that are ready before it starts. `called`: other nodes call it. `exposures`: it holds these ports.
@@ -191,6 +224,7 @@ class Node:
     name: str
     guests: tuple[str, ...] = ()
     builtins: tuple[str, ...] = ()
+    externals: tuple[str, ...] = ()
     routes: Mapping[str, Route] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     fused: tuple[Edge, ...] = ()

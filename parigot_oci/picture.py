@@ -27,9 +27,29 @@ def _of(edge: Edge, by_mode: Ways) -> dict[Mode, Way]:
     return {mode: edges[edge] for mode, edges in by_mode.items()}
 
 
+def _leaves(edge: Edge, by_mode: Ways) -> bool:
+    """Whether its calls leave the process in some mode."""
+    return bool({"remote", "external"} & set(_of(edge, by_mode).values()))
+
+
 def _several(app: App, name: str) -> str:
     """After its name: ×3, for a service of three instances."""
     return f" ×{app.guests[name].instances}" if name in app.guests and app.guests[name].instances > 1 else ""
+
+
+def _kind(graph: Graph, name: str) -> Literal["program", "built-in", "external", ""]:
+    if name == graph.program:
+        return "program"
+    return "built-in" if name in graph.builtins else "external" if name in graph.externals else ""
+
+
+SHAPES = {
+    "program": ("([", "])", " shape=oval"),
+    "built-in": ("[(", ")]", " shape=cylinder"),
+    "external": ("{{", "}}", " shape=hexagon"),
+    "": ("[", "]", ""),
+}
+"""How each kind is drawn: in mermaid, from what to what; in dot."""
 
 
 def _tree(app: App, graph: Graph, by_mode: Ways) -> str:
@@ -48,7 +68,7 @@ def _branches(app: App, graph: Graph, by_mode: Ways) -> Iterator[str]:
     while stack:
         name, first, rest, label = stack.pop()
         known = name in shown and name in below
-        kind = " (program)" if name == graph.program else " (built-in)" if name in graph.builtins else ""
+        kind = f" ({_kind(graph, name)})" if _kind(graph, name) else ""
         yield f"{first}{name}{_several(app, name)}{kind}{label}{' [above]' if known else ''}"
         if known:
             continue
@@ -79,10 +99,10 @@ def _mermaid(app: App, graph: Graph, by_mode: Ways) -> str:
     ids = _ids(graph)
     lines = ["flowchart TD"]
     for name in graph.order:
-        left, right = ("([", "])") if name == graph.program else ("[(", ")]") if name in graph.builtins else ("[", "]")
+        left, right, _ = SHAPES[_kind(graph, name)]
         lines.append(f'  {ids[name]}{left}"{name}{_several(app, name)}"{right}')
     for edge in graph.edges:
-        arrow = "-->" if "remote" in _of(edge, by_mode).values() else "-.->"
+        arrow = "-->" if _leaves(edge, by_mode) else "-.->"
         lines.append(f'  {ids[edge.caller]} {arrow}|"{_title(edge)}"| {ids[edge.callee]}')
     if graph.unneeded:
         lines.append('  subgraph "not needed"')
@@ -96,11 +116,11 @@ def _dot(app: App, graph: Graph, by_mode: Ways) -> str:
     ids = _ids(graph)
     lines = ["digraph app {", "  node [shape=box]"]
     for name in graph.order:
-        shape = " shape=oval" if name == graph.program else " shape=cylinder" if name in graph.builtins else ""
+        *_, shape = SHAPES[_kind(graph, name)]
         lines.append(f'  {ids[name]} [label="{name}{_several(app, name)}"{shape}]')
     lines += [f'  {ids[name]} [label="{name}" style=dashed]' for name in graph.unneeded]
     for edge in graph.edges:
-        style = "" if "remote" in _of(edge, by_mode).values() else " style=dotted"
+        style = "" if _leaves(edge, by_mode) else " style=dotted"
         lines.append(f'  {ids[edge.caller]} -> {ids[edge.callee]} [label="{_title(edge)}"{style}]')
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -111,7 +131,8 @@ def _json(app: App, graph: Graph, by_mode: Ways) -> str:
         "program": graph.program or None,
         "order": graph.order,
         "builtins": graph.builtins,
-        "needed": [name for name in graph.order if name not in graph.builtins],
+        "externals": graph.externals,
+        "needed": [name for name in graph.order if name not in (*graph.builtins, *graph.externals)],
         "unneeded": graph.unneeded,
         "instances": {name: app.guests[name].instances for name in graph.order if _several(app, name)},
         "edges": [

@@ -16,7 +16,7 @@ INGRESS = "ingress"
 """The node that holds the app's ports where there are several nodes. Its name is reserved, as are those of the built-ins."""
 
 Groups = Mapping[str, tuple[str, ...]]
-"""Node -> the guests and built-ins in it, each in start order."""
+"""Node -> the guests, built-ins and externals in it, each in start order."""
 
 
 def _monolith(app: App, graph: Graph) -> Groups:
@@ -54,7 +54,9 @@ def ordered(app: App, graph: Graph, nodes: Sequence[Node], program: str) -> list
     """
     by_name = {node.name: node for node in nodes}
     last = {
-        node.name: max(map(graph.order.index, (*node.guests, *node.builtins)), default=len(graph.order))
+        node.name: max(
+            map(graph.order.index, (*node.guests, *node.builtins, *node.externals)), default=len(graph.order)
+        )
         for node in nodes
     }
     sorter = TopologicalSorter({node.name: node.needs for node in nodes})
@@ -77,7 +79,7 @@ def _circle(app: App, graph: Graph, nodes: Sequence[Node], circle: Sequence[str]
     """`circle`: nodes, each of which needs the next; the first is the last as well."""
     start = circle.index(min(circle))
     path = [*circle[start:-1], *circle[:start], circle[start]]
-    places = {member: node.name for node in nodes for member in (*node.guests, *node.builtins)}
+    places = {member: node.name for node in nodes for member in (*node.guests, *node.builtins, *node.externals)}
     steps = [
         next(edge for edge in graph.edges if (places[edge.caller], places[edge.callee]) == pair)
         for pair in pairwise(path)

@@ -9,10 +9,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from parigot_oci.model import BUILTINS, App, Edge, Exposure, Graph, Guest, Mode, Node, Plan, Port, Route, variable
+from parigot_oci.model import (
+    BUILTINS,
+    App,
+    Edge,
+    Exposure,
+    External,
+    Graph,
+    Guest,
+    Mode,
+    Node,
+    Plan,
+    Port,
+    Protocol,
+    Route,
+    variable,
+)
 from parigot_oci.placement import INGRESS, PLACEMENTS, ordered, with_ends
 
-Way = Literal["remote", "local guarded", "local fused"]
+Way = Literal["remote", "external", "local guarded", "local fused"]
+"""External: this node itself calls what runs elsewhere; remote: another node does it, or has it."""
 
 
 def make(app: App, graph: Graph, mode: Mode) -> Plan:
@@ -35,18 +51,18 @@ def make(app: App, graph: Graph, mode: Mode) -> Plan:
 
 def exposures(app: App, graph: Graph) -> tuple[Exposure, ...]:
     """The ports that guests of the closure name, by number, each with all the services that answer there."""
-    services: dict[tuple[int, str], set[str]] = {}
+    services: dict[tuple[int, str, Protocol], set[str]] = {}
     for name, declaration in graph.declarations.items():
-        for port in app.guests[name].ports:
-            services.setdefault((port.port, port.address), set()).update(declaration.exports)
+        for port in app.guests[name].ports if name in app.guests else ():
+            services.setdefault((port.port, port.address, port.protocol), set()).update(declaration.exports)
     return tuple(
-        Exposure(port=Port(address=address, port=port), services=tuple(sorted(names)))
-        for (port, address), names in sorted(services.items())
+        Exposure(port=Port(address=address, port=port, protocol=protocol), services=tuple(sorted(names)))
+        for (port, address, protocol), names in sorted(services.items())
     )
 
 
 def _homes(graph: Graph) -> dict[str, str]:
-    """Service -> the guest or built-in that answers it."""
+    """Service -> the guest, built-in or external that answers it."""
     homes = {service: name for name, said in graph.declarations.items() for service in said.exports}
     return homes | {service: name for service, name in BUILTINS.items() if name in graph.builtins}
 
@@ -61,13 +77,16 @@ def _node(graph: Graph, name: str, places: Mapping[str, str], exposed: tuple[Exp
         home = homes[service]
         if places[home] != name:
             return Route(node=places[home])
+        if home in graph.externals:
+            return Route(external=home)
         return Route(builtin=home) if home in graph.builtins else Route(guest=home)
 
     routes = {service: route(service) for service in sorted(wanted)}
     return Node(
         name=name,
-        guests=tuple(member for member in members if member not in graph.builtins),
+        guests=tuple(member for member in members if member not in (*graph.builtins, *graph.externals)),
         builtins=tuple(member for member in members if member in graph.builtins),
+        externals=tuple(member for member in members if member in graph.externals),
         routes=routes,
         needs=_targets(routes),
         fused=tuple(edge for edge in inner if edge.calls == "fused" and places[edge.callee] == name),
@@ -115,6 +134,7 @@ def node_json(
     wasm: Callable[[Guest], str],
     compiled: Callable[[Guest], str | None] = lambda _guest: None,
     secret: Callable[[str], str] = lambda name: f"/run/secrets/{name}",
+    ca: Callable[[External], str] = lambda _external: "",
     descriptors: str = "",
     data: str = "",
     cache: str = "",
@@ -125,7 +145,8 @@ def node_json(
     """
     What `node` is to run, by schemas/node.schema.json; the same inputs give the same value.
 
-    `wasm` and `compiled` give a guest's files as the shim is to find them, `secret` a secret's: as compose mounts it.
+    `wasm` and `compiled` give a guest's files as the shim is to find them, `secret` a secret's: as compose mounts it; `ca` the
+    certificates of an external that has some.
     In a `container` the node listens on every
     address (the engine publishes), its health is served, and its environment may override declared keys.
     """
@@ -136,13 +157,17 @@ def node_json(
         "node": node.name,
         "guests": [_guest_json(app, plan.graph, node, name, wasm, compiled, secret) for name in node.guests],
         "builtins": list(node.builtins),
-        "order": [name for name in plan.graph.order if name in {*node.guests, *node.builtins}],
+        "order": [name for name in plan.graph.order if name in {*node.guests, *node.builtins, *node.externals}],
         "routes": {service: _route_json(route, calls, health) for service, route in node.routes.items()},
         "methods": _methods_json(plan.graph, node),
         "timeouts": {"startup_ms": app.timeouts.startup, "call_ms": app.timeouts.call},
         "limits": {"message": app.limits.message, "memory": app.limits.memory},
         "log": {"format": app.log_format},
     }
+    if node.externals:
+        json_node["externals"] = [
+            _external_json(app.externals[name], plan.graph, secret, ca) for name in node.externals
+        ]
     if node.exposures:
         json_node["ports"] = [_exposure_json(exposure, container=container) for exposure in node.exposures]
     if node.called or node.told_by:
@@ -190,23 +215,42 @@ def _guest_json(
     return value
 
 
+def _external_json(
+    external: External, graph: Graph, secret: Callable[[str], str], ca: Callable[[External], str]
+) -> dict[str, object]:
+    exports = graph.declarations[external.name].exports
+    said: dict[str, object] = {
+        "name": external.name,
+        "url": external.url,
+        "exports": {service: sorted(exports[service]) for service in sorted(exports)},
+        "ca": ca(external) if external.ca is not None else "",
+        "health": external.health,
+        "headers": dict(sorted(external.headers.items())),
+        "secret_headers": {key: secret(name) for key, name in sorted(external.secret_headers.items())},
+    }
+    return {key: value for key, value in said.items() if value}
+
+
 def _route_json(route: Route, calls: int, health: int) -> dict[str, str]:
     if route.guest:
         return {"guest": route.guest}
     if route.builtin:
         return {"builtin": route.builtin}
+    if route.external:
+        return {"external": route.external}
     return {"node": route.node, "url": f"http://{route.node}:{calls}", "health": f"http://{route.node}:{health}"}
 
 
 def _methods_json(graph: Graph, node: Node) -> dict[str, list[str]]:
-    """What the guests on other nodes offer; built-in services are known to the shim."""
+    """What the guests and externals on other nodes offer; built-in services are known to the shim."""
     offered = {service: said for each in graph.declarations.values() for service, said in each.exports.items()}
     return {name: sorted(offered[name]) for name, route in node.routes.items() if route.node and name in offered}
 
 
 def _exposure_json(exposure: Exposure, *, container: bool) -> dict[str, object]:
     address = "0.0.0.0" if container else exposure.port.address
-    return {"address": address, "port": exposure.port.port, "services": list(exposure.services)}
+    value: dict[str, object] = {"address": address, "port": exposure.port.port, "services": list(exposure.services)}
+    return value if exposure.port.protocol == "connect" else value | {"protocol": exposure.port.protocol}
 
 
 def _goodbye_json(app: App, plan: Plan, node: Node, calls: int) -> dict[str, object]:
@@ -224,17 +268,28 @@ def _goodbye_json(app: App, plan: Plan, node: Node, calls: int) -> dict[str, obj
 
 def secrets(app: App, node: Node) -> tuple[str, ...]:
     """The secrets that a node has to have, by name, sorted."""
-    return tuple(sorted({secret for name in node.guests for secret in app.guests[name].secrets}))
+    guests = {secret for name in node.guests for secret in app.guests[name].secrets}
+    return tuple(
+        sorted(guests | {each for name in node.externals for each in app.externals[name].secret_headers.values()})
+    )
+
+
+def speaks_grpc(app: App, node: Node) -> bool:
+    """Whether a node needs grpcio: for a port, or to call an external."""
+    calls = any(app.externals[name].scheme in ("grpc", "grpcs") for name in node.externals)
+    return calls or any(exposure.port.protocol == "grpc" for exposure in node.exposures)
 
 
 def ways(plan: Plan) -> dict[Edge, Way]:
     """How the calls of each edge go."""
-    homes = {name: node.name for node in plan.nodes for name in (*node.guests, *node.builtins)}
+    homes = {name: node.name for node in plan.nodes for name in (*node.guests, *node.builtins, *node.externals)}
     fused = {edge for node in plan.nodes for edge in node.fused}
 
     def way(edge: Edge) -> Way:
         if homes[edge.caller] != homes[edge.callee]:
             return "remote"
+        if edge.callee in plan.graph.externals:
+            return "external"
         return "local fused" if edge in fused else "local guarded"
 
     return {edge: way(edge) for edge in plan.graph.edges}

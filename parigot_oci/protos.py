@@ -70,6 +70,25 @@ class Protos:
             if method.streaming
         ]
 
+    def offered(self, app: App) -> dict[str, Declaration]:
+        """What the manifest's externals export, with the unary methods. Raises ManifestError where no .proto describes it."""
+        problems = []
+        found = {}
+        for external in app.externals.values():
+            for service in external.exports:
+                if self.descriptors and service not in self.methods:  # without them, that has been said already
+                    what = f"{external.name} exports {service}, which no .proto file describes"
+                    hint = "Name the file or folder of its .proto under `protos`: it says which methods there are."
+                    problems.append(Problem(what=what, file=str(app.file), line=external.line, hint=hint))
+            exports = {
+                service: tuple(name for name, method in self.methods.get(service, {}).items() if not method.streaming)
+                for service in external.exports
+            }
+            found[external.name] = Declaration(exports=exports)
+        if problems:
+            raise ManifestError(*problems)
+        return found
+
     def refuse(self, app: App, guest: Guest, said: Declaration) -> None:
         """Raises GuestError where a guest binds a method that is a stream, or that its service does not have."""
         problems = []

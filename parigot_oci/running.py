@@ -35,6 +35,7 @@ def write_node(app: App, plan: Plan, protos: Protos, *, seed: int | None) -> Pat
         node,
         wasm=lambda guest: seen(guest.wasm),
         secret=lambda name: seen(app.secrets[name].file),
+        ca=lambda external: seen(external.ca) if external.ca is not None else "",
         descriptors=seen(descriptors),
         data=seen(state(app, "data/file")) if "file" in node.builtins else "",
         cache=seen(state(app, "cache")),

@@ -7,7 +7,8 @@ closure is followed again. Only a service that nobody known exports makes us ask
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeVar
 
 from parigot_oci import lock as locks
@@ -57,25 +58,27 @@ def settle(
     old: Lock,
     *,
     declare: Declare,
+    externals: Mapping[str, Declaration] = MappingProxyType({}),
     build: Callable[[Guest], None] = lambda _guest: None,
     ahead: Callable[[Sequence[Guest]], None] = lambda _guests: None,
     hashed: Callable[[str, str], str] = lambda _service, _method: "",
     locked: bool = False,
 ) -> Settled:
     """
-    `build` makes a guest; `ahead` is told of guests that `declare` will probably be asked for: those that are needed, once
-    they are built, and some that may export what is missing, as they are.
+    `externals`: what those of the manifest export. `build` makes a guest; `ahead` is told of guests that `declare` will probably
+    be asked for: those that are needed, once they are built, and some that may export what is missing, as they are.
 
     Raises what `build` and `declare` raise for guests that are needed (all at once), GraphError, and with `locked` LockError
     when the guests are not what `old` says. Writes nothing.
     """
     asking = _Asking(build=build, ahead=ahead, declare=declare)
     start = tuple(start or app.start)
-    known = {name: said.declaration for name, said in old.guests.items() if name in app.guests}
+    known = {name: said.declaration for name, said in old.guests.items() if name in app.guests} | dict(externals)
     asked = _Asked()
     if not set(start) - set(app.guests):
         _ask_all_needed(app, start, known, asked, asking, search=not locked)
-    new = _updated(app, old, asked, hashed)
+    outside = {name: locks.locked(said, hashed) for name, said in sorted(externals.items())}
+    new = replace(_updated(app, old, asked, hashed), externals=outside)
     diff = tuple(locks.diff(old, new))
     if locked and diff:
         raise LockError(_not_as_locked(app, diff))
@@ -92,7 +95,7 @@ def _ask_all_needed(
     """Each turn asks somebody new, so it ends."""
     while True:
         found = reach(app, start, {**known, **asked.fresh})
-        if needed := [name for name in found.paths if name not in asked.fresh]:
+        if needed := [name for name in found.paths if name in app.guests and name not in asked.fresh]:
             _ask(app, needed, asked, asking)
         elif found.unmet and search and (candidate := next(_candidates(app, known, asked), None)):
             if candidate not in asked.ahead:

@@ -29,7 +29,7 @@ LAYERS = {
         placement networks graph
         lock probe protos sources
         toolchains manifest
-        wasm process schema secrets daemon
+        wasm process schema secrets externals daemon
         layers state yamlfile records
         model resources oci_runtime
         errors oci_cache

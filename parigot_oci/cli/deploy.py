@@ -200,7 +200,7 @@ def logs(names: Names = None, follow: Follow = False, file: Manifest = None) -> 
 
 
 def _refuse_unknown(app: App, names: Sequence[str]) -> None:
-    known = [*app.guests, *BUILTINS.values(), INGRESS]
+    known = [*app.guests, *app.externals, *BUILTINS.values(), INGRESS]
     if unknown := [name for name in names if name not in known]:
         what = f"the manifest has no service or program {', '.join(unknown)}"
         raise GraphError(Problem(what=what, file=str(app.file), hint=f"there are: {', '.join(known)}"))

@@ -81,7 +81,7 @@ def without_json(app: App, graph: Graph, protos: Protos) -> list[Problem]:
         )
         for name, said in graph.declarations.items()
         for service in said.exports
-        if app.guests[name].ports and service not in protos.methods
+        if name in app.guests and app.guests[name].ports and service not in protos.methods
     ]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from parigot_oci import console, lock, manifest, networks, plan
 from parigot_oci.errors import CompileError, ParigotError, Problem
+from parigot_oci.externals import certificates
 from parigot_oci.model import App, Declaration, Guest, Mode, Plan
 from parigot_oci.probe import ahead, probe
 from parigot_oci.protos import Protos, compile_protos
@@ -87,6 +88,7 @@ def settled(app: App, names: Sequence[str] | None, protos: Protos, *, locked: bo
             app,
             names or (),
             known,
+            externals=protos.offered(app),
             build=lambda guest: build(guest, app, progress),
             ahead=lambda guests: ahead(guests, app),
             declare=declare,
@@ -101,7 +103,7 @@ def settled(app: App, names: Sequence[str] | None, protos: Protos, *, locked: bo
 def _compilers(done: Settled) -> tuple[dict[str, str], list[Problem]]:
     """What the lock records of them; another one than recorded is a warning, no change: a team may have several."""
     recorded, warnings = dict(done.lock.compilers), []
-    guests = [done.app.guests[name] for name in done.graph.declarations]
+    guests = [done.app.guests[name] for name in done.graph.declarations if name in done.app.guests]
     for tool in sorted({guest.build.tool for guest in guests if guest.build}):
         try:
             version = compiler_version(tool)
@@ -125,7 +127,9 @@ def planned(ready: Prepared, mode: Mode) -> Plan:
 
 
 def secrets(app: App, chosen: Plan, *, needed: bool) -> list[Problem]:
-    """The files of all secrets that a plan uses, looked at: what to warn of."""
+    """The files of all secrets that a plan uses, and of certificates, looked at: what to warn of."""
+    for name in chosen.graph.externals:
+        certificates(app, app.externals[name])
     return looked_at(app, (name for node in chosen.nodes for name in plan.secrets(app, node)), needed=needed)
 
 
