@@ -170,7 +170,7 @@ def test_words_that_yaml_or_compose_would_take_for_something_else_are_quoted() -
 
 
 def test_every_skeleton_is_valid_yaml() -> None:
-    assert set(PARTS) == {"header", "link", "node", "ingress", "file"}
+    assert set(PARTS) == {"header", "link", "node", "ingress", "external", "file"}
     assert all(isinstance(part, dict) for part in PARTS.values())
 
 
