@@ -15,11 +15,22 @@ from tempfile import TemporaryDirectory
 from parigot_oci import process, resources
 from parigot_oci.base import place
 from parigot_oci.errors import GuestError, Problem
+from parigot_oci.externals import certificates
 from parigot_oci.ground import Ground
-from parigot_oci.image import LABEL, Container, Contents, Image, bare, portable, repository, shim_layer
+from parigot_oci.image import (
+    LABEL,
+    Container,
+    Contents,
+    Image,
+    bare,
+    libraries_layer,
+    portable,
+    repository,
+    shim_layer,
+)
 from parigot_oci.layers import cache_folder, sha256
 from parigot_oci.model import App, Guest, Node, Plan
-from parigot_oci.plan import node_json
+from parigot_oci.plan import needs_libraries, node_json
 from parigot_oci.state import state
 from parigot_oci.wheels import MACHINES, fetched, unpacked
 
@@ -41,18 +52,24 @@ def assemble(
     progress: Progress,
     warn: Callable[[str], None],
 ) -> dict[str, Image]:
-    """The images of a plan, by node. Nodes without a guest are always portable. Raises GuestError, BaseError."""
+    """
+    The images of a plan, by node. Nodes without a guest are always portable, and so are those that need libraries which the
+    runtime for wasm does not bring. Raises GuestError, BaseError.
+    """
     compiled = precompiled(app, plan, ground, progress, warn) if containers == "portable" else {}
     progress("packing the shim")
     shim = shim_layer(ground.base, ground.wheels, resources.folder("shim"), resources.folder("schemas"))
+    libraries = libraries_layer(ground.base, ground.outward) if ground.outward else None
     images = {}
     for node in plan.nodes:
         progress(f"packing {node.name}")
-        contents = _contents(app, plan, node, compiled, descriptors, wasm=containers != "portable")
-        if node.guests and containers != "portable":
+        more = libraries if needs_libraries(app, node) else None
+        wasm = containers != "portable" and bool(node.guests) and more is None
+        contents = _contents(app, plan, node, compiled, descriptors, wasm=wasm)
+        if wasm:
             images[node.name] = bare(contents, "wasm" if containers == "wasi" else ground.base.architecture)
         else:
-            images[node.name] = portable(contents, ground.base, shim)
+            images[node.name] = portable(contents, ground.base, shim, more)
     return images
 
 
@@ -68,12 +85,16 @@ def _contents(
     files |= {f"{each}.cwasm": compiled[each] for each in node.guests if each in compiled}
     if node.exposures:  # JSON is spoken at the ports alone
         files["descriptors.binpb"] = descriptors
+    for each in node.externals:
+        if certificates(app, app.externals[each]):
+            files[f"{each}.pem"] = certificates(app, app.externals[each])
     value = node_json(
         app,
         plan,
         node,
         wasm=name,
         compiled=lambda guest: f"{guest.name}.cwasm" if guest.name in compiled else None,
+        ca=lambda external: f"{external.name}.pem",
         descriptors="descriptors.binpb" if node.exposures else "",
         data="/data",
     )

@@ -125,10 +125,22 @@ def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path]) -> Layer
     return pack([*found, _DATA])
 
 
-def portable(contents: Contents, base: Base, shim: Layer) -> Image:
-    """A node's image that runs anywhere: base, shim and, in one small layer of its own, the node."""
+def libraries_layer(base: Base, wheels: Pins) -> Layer:
+    """Libraries and their bytecode, beside the shim's."""
+    pins = dict(base.pins) if base.interpreter else None
+    return cached(["libraries", base.python, base.version, pins, dict(wheels)], lambda: _packed_libraries(base, wheels))
+
+
+def _packed_libraries(base: Base, wheels: Pins) -> Layer:
+    found = list(unpacked(fetched(wheels), HOME))
+    return pack([*found, *(compiled(found, base.interpreter) if base.interpreter else ())])
+
+
+def portable(contents: Contents, base: Base, shim: Layer, libraries: Layer | None = None) -> Image:
+    """A node's image that runs anywhere: base, shim, perhaps more libraries and, in one small layer of its own, the node."""
     files = {"node.json": contents.node_json, **contents.files}
     own = _node_layer({f"app/{name}": data for name, data in files.items()})
+    more = [libraries] if libraries is not None else []
     command = (
         base.python,
         "-S",
@@ -145,7 +157,7 @@ def portable(contents: Contents, base: Base, shim: Layer) -> Image:
     return _image(
         contents,
         "portable",
-        (*base.layers, shim, own),
+        (*base.layers, shim, *more, own),
         command,
         base.architecture,
         Entrypoint=[*command, "/app/node.json"],

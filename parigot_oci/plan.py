@@ -274,10 +274,12 @@ def secrets(app: App, node: Node) -> tuple[str, ...]:
     )
 
 
-def speaks_grpc(app: App, node: Node) -> bool:
-    """Whether a node needs grpcio: for a port, or to call an external."""
-    calls = any(app.externals[name].scheme in ("grpc", "grpcs") for name in node.externals)
-    return calls or any(exposure.port.protocol == "grpc" for exposure in node.exposures)
+def needs_libraries(app: App, node: Node) -> bool:
+    """Whether a node needs wheels.OUTWARD: grpcio for a port or to call an external, or what a system would trust."""
+    called = [app.externals[name] for name in node.externals]
+    trusts = any(external.scheme in ("https", "grpcs") and external.ca is None for external in called)
+    speaks = any(external.scheme in ("grpc", "grpcs") for external in called)
+    return trusts or speaks or any(exposure.port.protocol == "grpc" for exposure in node.exposures)
 
 
 def ways(plan: Plan) -> dict[Edge, Way]:

@@ -20,6 +20,9 @@ NEEDED = ("httptools", "protobuf", "wasmtime")
 What the shim imports. Their versions are those that this tool runs with: a module precompiled here must fit there.
 """
 
+OUTWARD = ("certifi", "grpcio")
+"""What nodes need besides that speak gRPC, or trust by what a system trusts: bases have no certificates."""
+
 WAIT = 300.0
 """Seconds that a download may take."""
 
@@ -31,9 +34,12 @@ Pins = Mapping[str, str]
 """File name of a wheel -> its SHA-256, hexadecimal."""
 
 
-def resolved(python: str, arch: str, libc: str = "glibc") -> Pins:
-    """The wheels for a Python ("3.11") and an architecture ("amd64"), chosen anew. BaseError when there are none."""
-    wanted = [f"{name}=={version(name)}" for name in NEEDED]
+def resolved(python: str, arch: str, libc: str = "glibc", needed: Sequence[str] = NEEDED) -> Pins:
+    """
+    The wheels of projects, and of those that they need, for a Python ("3.11") and an architecture ("amd64"), chosen anew.
+    BaseError when there are none.
+    """
+    wanted = [f"{name}=={version(name)}" for name in needed]
     platforms = [f"--platform={each}_{MACHINES[arch]}" for each in _PLATFORMS[libc]]
     with tempfile.TemporaryDirectory() as folder:
         said = _pip(

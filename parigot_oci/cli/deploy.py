@@ -19,6 +19,7 @@ from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
 from parigot_oci.model import BUILTINS, App, Mode
 from parigot_oci.placement import INGRESS
+from parigot_oci.plan import needs_libraries
 from parigot_oci.records import merged
 from parigot_oci.state import put
 from parigot_oci.targets import compose
@@ -101,6 +102,7 @@ def build(
             ready.settled.lock,
             base or app.base,
             lambda: connect(progress) if isinstance(builder, Layout) else builder,
+            outward=any(needs_libraries(app, node) for node in plan.nodes),
             update=update_base,
             locked=locked,
             warn=console.warn,

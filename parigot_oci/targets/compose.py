@@ -29,6 +29,8 @@ _SPARE = 256
 """MiB that a node may use beside the memory of its guests."""
 _PIDS = 128
 """Threads that a node may have beside one for each instance of its guests."""
+_OUTWARD = 256
+"""And so many for a port for gRPC, and for calls to what runs elsewhere: shim/grpcio.py, shim/external/target.py."""
 _STOPPING = 10
 """Seconds from the signal to the end of a node without guests, and some to spare: the shim takes 3 (shim/cell.py)."""
 
@@ -86,7 +88,7 @@ def _service(app: App, plan: Plan, node: Node, image: Image, parts: Skeletons) -
         {
             "IMAGE": image.reference,
             "MEMORY": f"{_memory(app, node)}m",
-            "PIDS": _PIDS + sum(app.guests[name].instances for name in node.guests),
+            "PIDS": _pids(app, node),
             "RESTART": restart(plan, node),
             "GRACE": f"{_grace(app, plan, node)}s",
             "STARTUP": f"{app.timeouts.startup}ms",
@@ -137,6 +139,11 @@ def _cpus(app: App, node: Node) -> float:
     """What its guests may use together; 0, no limit, where one of them has none."""
     shares = [app.guests[name].cpus for name in node.guests]
     return round(sum(shares), 3) if all(shares) else 0
+
+
+def _pids(app: App, node: Node) -> int:
+    outward = bool(node.externals) + any(each.port.protocol == "grpc" for each in node.exposures)
+    return _PIDS + sum(app.guests[name].instances for name in node.guests) + _OUTWARD * outward
 
 
 def _memory(app: App, node: Node) -> int:

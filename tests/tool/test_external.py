@@ -298,11 +298,11 @@ def test_a_port_for_grpc_is_an_exposure_of_its_own() -> None:
     said: Any = plan.node_json(it, made, ingress, wasm=lambda guest: guest.name)
     Draft202012Validator(NODE_SCHEMA).validate(said)
     assert [(each["port"], each.get("protocol")) for each in said["ports"]] == [(80, None), (90, "grpc")]
-    assert plan.speaks_grpc(it, ingress)
-    assert [node.name for node in made.nodes if plan.speaks_grpc(it, node)] == ["ingress"]
+    assert plan.needs_libraries(it, ingress)
+    assert [node.name for node in made.nodes if plan.needs_libraries(it, node)] == ["ingress"]
 
 
-def test_nodes_that_speak_no_grpc_are_known() -> None:
+def test_nodes_that_need_no_more_libraries_are_known() -> None:
     it, found = graph()
     made = plan.make(it, found, "split")
-    assert [node.name for node in made.nodes if plan.speaks_grpc(it, node)] == ["pay"]
+    assert [node.name for node in made.nodes if plan.needs_libraries(it, node)] == ["pay"]
