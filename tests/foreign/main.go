@@ -1,11 +1,11 @@
 // Servers and a client that are not parigot's: grpc-go and connect-go. For tests.
 //
-//	foreign grpc ADDRESS [-cert FILE -key FILE] [-health MILLISECONDS]
-//	foreign connect ADDRESS [-cert FILE -key FILE]
+//	foreign grpc ADDRESS [-service NAME] [-cert FILE -key FILE] [-health MILLISECONDS]
+//	foreign connect ADDRESS [-service NAME] [-cert FILE -key FILE]
 //	foreign certificates FOLDER HOST...
 //	foreign call ADDRESS SERVICE/METHOD REQUEST MILLISECONDS [NAME=VALUE]...
 //
-// Both servers have test.v1.Mirror/Reflect, whose messages are any bytes. With -health the first one speaks gRPC's health
+// Both servers have a service, test.v1.Mirror unless said otherwise, with the method Reflect, whose messages are any bytes. With -health the first one speaks gRPC's health
 // protocol, and is not serving for so long. A server prints "listening", then a line for each call.
 package main
 
@@ -36,7 +36,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-const path = "/test.v1.Mirror/Reflect"
+var path string
 
 // raw is a codec, of either library: a message is its bytes.
 type raw struct{}
@@ -62,8 +62,10 @@ func main() {
 	}
 	options := flag.NewFlagSet(verb, flag.ExitOnError)
 	cert, key := options.String("cert", "", ""), options.String("key", "", "")
+	service := options.String("service", "test.v1.Mirror", "")
 	coming := options.Int("health", -1, "")
 	options.Parse(os.Args[3:])
+	path = "/" + *service + "/Reflect"
 	listener, err := net.Listen("tcp", address)
 	must(err)
 	fmt.Println("listening")
