@@ -17,6 +17,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 SCHEMA = json.loads((ROOT / "schemas" / "manifest.schema.json").read_text())
 MANIFEST = (ROOT / "docs" / "manifest.md").read_text()
 NODES = {"services": "service", "programs": "program"}
+EXTERNAL = SCHEMA["$defs"]["external"]
 
 
 def rows(title: str) -> dict[str, str]:
@@ -41,6 +42,12 @@ def test_the_page_of_the_manifest_has_every_key_and_no_other() -> None:
     service, program = (set(keys(SCHEMA["$defs"][kind]["properties"])) for kind in NODES.values())
     assert set(rows("A service or a program")) == service | program
     assert service - program == {"ports", "instances"}
+
+
+def test_the_page_has_every_key_of_an_external_and_says_which_are_required() -> None:
+    said = rows("An external")
+    assert set(said) == set(EXTERNAL["properties"])
+    assert {key for key, default in said.items() if default == "required"} == set(EXTERNAL["required"])
 
 
 def test_its_defaults_are_those_of_the_program(tmp_path: Path) -> None:
