@@ -5,12 +5,15 @@ For nodes alone that have a port for gRPC, or that call a gRPC server: it costs 
 whose name ends with `-bin` are text here, in base64, as they are in the headers of Connect.
 """
 
+import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from functools import partial
 from threading import BoundedSemaphore, Condition
 from typing import Any
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to tell comes as an error; stderr is the log's
 
 import grpc
 
@@ -182,7 +185,7 @@ class Server:
         try:
             bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
-            raise OSError(str(error)) from error
+            raise OSError("the address is taken, or not this machine's") from error
         if not bound:
             raise OSError("the address is taken, or not this machine's")
 

@@ -99,13 +99,18 @@ class GrpcPort:
         underway: list[Call] = []
         begin = partial(self._begin, came, kernel.clock.peek() + allowed, underway, end)
         self._loop.post(begin)
-        if not came.on_end(lambda: self._loop.post(lambda: _give_up(underway))):
+
+        def gone() -> None:
             self._loop.post(lambda: _give_up(underway))
+            over.set()
+
+        if not came.on_end(gone):
+            gone()
         if not over.wait((allowed + GRACE) / 1e9):
             self._loop.post(lambda: _give_up(underway))
             text = f"{came.path.removeprefix('/')} did not answer within {allowed // MS} ms"
             return Result(code=Code.DEADLINE_EXCEEDED, text=text)
-        return _result(ended[0])
+        return _result(ended[0]) if ended else Result(code=Code.CANCELED, text="the caller is gone")
 
     def _begin(self, came: Incoming, deadline: int, underway: list[Call], end: Callable[[Call], None]) -> None:
         """On the node's thread."""

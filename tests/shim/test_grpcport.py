@@ -201,6 +201,22 @@ def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path)
     assert done.returncode == 1
     assert re.search(rf"cannot listen at 127.0.0.1:{port}: .*: end what uses it", done.stderr.decode())
     assert "text=started" not in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1  # the library adds nothing of its own
+
+
+def test_a_node_that_is_told_to_stop_does_so_while_calls_are_open(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    callee = service("callee", exports={"test.v1.C": ["M"]}, DELAY_MS="60000")
+    said = {"address": "127.0.0.1", "port": port, "services": ["test.v1.C"], "protocol": "grpc"}
+    with started(node(tmp_path, [callee], ports=[said], call_ms=60_000)) as process, ThreadPoolExecutor(1) as pool:
+        wait_for(tmp_path / "log", "text=listening")
+        waiting = pool.submit(call, port, "test.v1.C/M", b"!doze", 60_000)
+        wait_for(tmp_path / "log", "dozing")
+        begun = time.monotonic()
+        process.terminate()
+        assert process.wait(20) == 0
+        assert time.monotonic() - begun < 10
+        assert waiting.result()["code"] in ("Unavailable", "Canceled")
 
 
 def test_under_a_seed_calls_are_answered_as_well(tmp_path: Path) -> None:
