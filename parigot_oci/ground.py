@@ -22,7 +22,7 @@ class Ground:
     base: Base
     wheels: wheels.Pins
     lock: Lock
-    outward: wheels.Pins = field(default_factory=dict)
+    outward: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose(
