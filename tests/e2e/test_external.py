@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeApp, MakeExample
-from tests.e2e.deployment import Deployment, docker, finished, records
-from tests.foreign.programs import Server, call, certificates, curl_grpc, serving
+from tests.e2e.deployment import Deployment, docker, records
+from tests.foreign.callers import agree
+from tests.foreign.programs import Server, certificates, serving
 from tests.guests import free_ports, program
 
 KINDS = {"Plain": "grpc", "Secure": "grpcs", "Web": "https"}
@@ -143,11 +144,11 @@ def test_a_server_that_dies_is_unavailable_to_a_guest_in_another_container(
 
 # --- the other way: others call our guests ----------------------------------------------------------------------------
 
-STORE = "demo.vvv.StoreService"
-
 
 @pytest.mark.parametrize("mode", ["split", "monolith"])
-def test_grpcurl_grpc_go_and_curl_call_the_same_service(example: MakeExample, mode: str) -> None:
+def test_curl_connectrpc_grpcurl_and_grpc_go_call_the_same_service(
+    example: MakeExample, tmp_path: Path, mode: str
+) -> None:
     deployment = example("vinyl")
     connect, grpc = free_ports(2)
     manifest = deployment.folder / "parigot.yaml"
@@ -157,7 +158,7 @@ def test_grpcurl_grpc_go_and_curl_call_the_same_service(example: MakeExample, mo
     deployment.build("store", "--mode", mode)
     deployment.up()
     try:
-        _called_by_all(connect, grpc)
+        agree(connect, grpc, deployment.folder / "proto", tmp_path)
         layers = {node: _layers(deployment, node) for node in deployment.containers()}
         if mode == "split":  # grpcio is in the ingress image alone
             assert len(layers["ingress"]) == len(layers["store"]) + 1
@@ -169,20 +170,3 @@ def test_grpcurl_grpc_go_and_curl_call_the_same_service(example: MakeExample, mo
 def _layers(deployment: Deployment, node: str) -> list[str]:
     found = json.loads(docker("image", "inspect", deployment.inspect(node)["Image"]).stdout)
     return list(found[0]["RootFS"]["Layers"])
-
-
-def _called_by_all(connect: int, grpc: int) -> None:
-    assert STORE in curl_grpc(grpc, "list").stdout.split()
-    asked = {"content": "CONTENT_MUSIC"}
-    best = curl_grpc(grpc, f"{STORE}/BestOfAllTime", data=asked)
-    by_curl = finished(
-        "curl", "--silent", "--json", json.dumps(asked), f"http://127.0.0.1:{connect}/{STORE}/BestOfAllTime"
-    )
-    assert json.loads(best.stdout) == json.loads(by_curl.stdout), best.stderr
-    assert json.loads(best.stdout)["item"]["title"] == "Kind of Blue"
-    refused = curl_grpc(grpc, f"{STORE}/SoldItem", data={})
-    assert "Code: InvalidArgument" in refused.stderr
-    assert "an item without a title cannot be sold" in refused.stderr
-    said = call(grpc, f"{STORE}/MediaTypesInStock", b"", 20_000)
-    assert (said["code"], bytes.fromhex(said["reply"])[:1]) == ("OK", b"\n")
-    assert call(grpc, "grpc.health.v1.Health/Check", b"")["reply"] == "0801"
