@@ -88,7 +88,7 @@ def _client(spec: config.External, limit: int) -> Client:
         if scheme in ("grpc", "grpcs"):
             from shim.external.by_grpc import GrpcClient  # noqa: PLC0415 - it costs a start 100 ms
 
-            return GrpcClient(spec.url, limit, roots=roots.read_bytes() if roots is not None else None)
+            return GrpcClient(spec.url, limit, roots=roots)
         from shim.external.by_connect import ConnectClient  # noqa: PLC0415 - for these nodes alone
 
         return ConnectClient(spec.url, limit, roots=str(roots) if roots is not None else None, health=spec.health)

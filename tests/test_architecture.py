@@ -86,6 +86,7 @@ KIN = {
     ("shim.guests.*", "shim.guests.glue.*"),  # their WebAssembly
     ("shim.services.*", "shim.services._pb*"),  # generated
     ("shim.external.*", "shim.external.target.*"),  # what clients carry, and how they answer
+    ("shim.external.*", "shim.external.connecting.*"),  # and connect
 }
 
 HOMES = {
@@ -108,7 +109,7 @@ HOMES = {
     },  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
     "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server"},
-    "ssl": {"shim.peer", "shim.server", "shim.externals", "shim.external.by_connect"},
+    "ssl": {"shim.peer", "shim.server", "shim.externals", "shim.external.*"},
     "ctypes": {"shim.guests.*", "shim.line", "shim.native"},
     "sqlite3": {"shim.services.*"},
 }

@@ -4,13 +4,14 @@ import contextlib
 import select
 import ssl
 import time
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from threading import Lock
 from urllib.parse import urlsplit
 
 from shim import connect
 from shim.calls import is_reserved
 from shim.clock import MS
+from shim.external.connecting import connected, why
 from shim.external.target import CONNECTING, Answered, Work
 from shim.messages import Code
 from shim.peer import ERROR
@@ -42,17 +43,8 @@ class ConnectClient:
     # --- connections -------------------------------------------------------------------------------------------------
 
     def _new(self, seconds: float) -> HTTPConnection:
-        """Connected. Raises OSError."""
-        if self._context is not None:
-            connection: HTTPConnection = HTTPSConnection(self._host, self._port, timeout=seconds, context=self._context)
-        else:
-            connection = HTTPConnection(self._host, self._port, timeout=seconds)
-        try:
-            connection.connect()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        """Connected. Raises OSError, HTTPException."""
+        return connected(self._host, self._port, seconds, self._context)
 
     def _take(self, seconds: float) -> HTTPConnection:
         """An idle one that the server has not closed, or a new one. Raises OSError."""
@@ -79,7 +71,7 @@ class ConnectClient:
         try:
             connection = self._take(max(0.001, min(CONNECTING, work.left)))
         except (OSError, HTTPException) as error:
-            return Answered(lost=_why(error), sent=False)
+            return Answered(lost=why(error), sent=False)
         if not work.begin():
             self._keep(connection)
             return Answered(code=Code.CANCELED)
@@ -88,12 +80,12 @@ class ConnectClient:
             self._send(connection, work)
         except (OSError, HTTPException) as error:  # not in full, so nobody has executed it
             connection.close()
-            return Answered(lost=_why(error), sent=False)
+            return Answered(lost=why(error), sent=False)
         try:
             answered = self._receive(connection)
         except (OSError, HTTPException) as error:
             connection.close()
-            return Answered(lost=_why(error))
+            return Answered(lost=why(error))
         work.done()
         if connection.sock is not None and len(answered.reply) <= self._limit:
             self._keep(connection)
@@ -136,7 +128,7 @@ class ConnectClient:
         try:
             connection = self._new(seconds)
         except (OSError, HTTPException) as error:
-            return _why(error)
+            return why(error)
         with contextlib.closing(connection):
             if not self._health:
                 return ""
@@ -144,7 +136,7 @@ class ConnectClient:
                 connection.request("GET", self._health)
                 status = connection.getresponse().status
             except (OSError, HTTPException) as error:
-                return _why(error)
+                return why(error)
         return "" if status == 200 else f"{self._health} answers HTTP {status}"
 
 
@@ -172,9 +164,3 @@ def _cut(connection: HTTPConnection) -> None:
     if sock is not None:
         with contextlib.suppress(OSError):
             sock.shutdown(2)  # both ways
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    return str(error) or type(error).__name__

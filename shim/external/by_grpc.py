@@ -1,8 +1,12 @@
 """A server that speaks gRPC, without TLS or with it."""
 
+import ssl
+from http.client import HTTPException
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from shim import grpcio
+from shim.external.connecting import connected, why
 from shim.external.target import CONNECTING, Answered, Work
 from shim.messages import Code
 from shim.wire import field, fields
@@ -16,13 +20,16 @@ _SERVING = b"\x08\x01"
 class GrpcClient:
     """Client (shim/external/target.py)."""
 
-    def __init__(self, url: str, limit: int, *, roots: bytes | None) -> None:
-        """`limit`: bytes of a message; `roots`: certificates in PEM, None for those that grpcio brings."""
+    def __init__(self, url: str, limit: int, *, roots: Path | None) -> None:
+        """`limit`: bytes of a message; `roots`: for grpcs, a file of certificates. Raises OSError: it holds none."""
         parts = urlsplit(url)
         secure = parts.scheme == "grpcs"
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         port = parts.port or (443 if secure else 80)
-        self._channel = grpcio.Channel(f"{host}:{port}", limit, secure=secure, roots=roots)
+        self._host, self._port = parts.hostname or "", port
+        self._context = ssl.create_default_context(cafile=roots) if roots is not None else None
+        content = roots.read_bytes() if roots is not None else None
+        self._channel = grpcio.Channel(f"{host}:{port}", limit, secure=secure, roots=content)
 
     def call(self, work: Work) -> Answered:
         if not self._channel.connects(min(CONNECTING, work.left)):
@@ -53,8 +60,19 @@ class GrpcClient:
         if result.code in (Code.UNIMPLEMENTED, Code.NOT_FOUND):
             return ""
         if result.code:
-            return f"{Code(result.code).name}: {result.text}"
+            return self._distrust(seconds) or f"{Code(result.code).name}: {result.text}"
         return "" if result.reply == _SERVING else "its health says that it is not serving"
+
+    def _distrust(self, seconds: float) -> str:
+        """What is amiss with its certificate, or "". grpcio tells of the last address alone that it tried."""
+        if self._context is not None:
+            try:
+                connected(self._host, self._port, seconds, self._context).close()
+            except ssl.SSLError as error:
+                return why(error)
+            except (OSError, HTTPException):
+                pass
+        return ""
 
 
 def _is_the_librarys(text: str) -> bool:

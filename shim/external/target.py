@@ -24,10 +24,10 @@ from shim.scheduler import Scheduler, Timer
 
 THREADS = 64
 """Calls underway to one external at a time; those beyond wait."""
-LOOK = 2_000 * MS
-"""How long an answer to a question about its health may take, and each step of it half of that."""
-CONNECTING = 1.0
-"""Seconds that a connection may take to come about."""
+LOOK = 6_000 * MS
+"""How long an answer to a question about its health may take, and each step of it a third of that."""
+CONNECTING = 3.0
+"""Seconds that a connection may take to come about, across whatever lies between."""
 
 Headers = Sequence[tuple[str, str]]
 
@@ -276,7 +276,7 @@ class ExternalTarget:
 
         def look() -> None:
             try:
-                why = self._external.client.check(self._service, LOOK / 2e9)
+                why = self._external.client.check(self._service, LOOK / 3e9)
             except Exception as error:  # as above
                 why = f"fault of the shim: {error!r}"
             self._loop.post(lambda: once(why, timer))
