@@ -149,7 +149,9 @@ def _unmet(app: App, found: Reach) -> list[Problem]:
     for caller, service in found.unmet:
         path = " → ".join((*found.paths[caller], service))
         what = f"{caller} requires {service}, which nobody exports ({path})"
-        hint = f"Add a service, or an external, that exports {service} to the manifest, or check the spelling of the name."
+        hint = (
+            f"Add a service, or an external, that exports {service} to the manifest, or check the spelling of the name."
+        )
         problems.append(Problem(what=what, file=str(app.file), line=app.guests[caller].line, hint=hint))
     return problems
 
