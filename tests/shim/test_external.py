@@ -1,10 +1,12 @@
 """A guest calls servers that are not ours, grpc-go's and connect-go's, as it calls any service."""
 
+import contextlib
 import itertools
 import json
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from tests import guests
 from tests.foreign.programs import Server, certificates, serving
-from tests.guests import Guest, free_ports, node, program, run
+from tests.guests import Guest, free_ports, node, program, run, service
 from tests.shim.running import LIMIT, started, wait_for
 
 MIRROR, M = "test.v1.Mirror", "test.v1.Mirror/Reflect"
@@ -180,6 +182,47 @@ def test_a_connect_server_is_ready_when_its_health_path_answers(tmp_path: Path) 
         assert learned(tmp_path, url, "x", health="/ready") == [f"{M} OK 11 answer to x"]
         done = run(calling(tmp_path, url, f"{M}:x", startup_ms=1_000, health="/nothing"))
     assert "/nothing answers HTTP 404" in done.stderr.decode()
+
+
+# --- from other threads and other nodes --------------------------------------------------------------------------------
+
+
+def test_each_instance_of_a_service_calls_it_from_its_own_thread(tmp_path: Path, kind: str, server: Server) -> None:
+    front = service("front", requires=[MIRROR], exports={"test.v1.Front": ["M"]}, MODE="forward", FORWARD=M)
+    calls = [word for n in range(8) for word in ("--dispatch", f"test.v1.Front/M:{n}")]
+    caller = program(*calls, "--wait", requires=["test.v1.Front"])
+    order = ["mirror", "front", "caller"]
+    said = external(f"{KINDS[kind]}://127.0.0.1:{server.port}")
+    done = run(node(tmp_path, [replace(front, instances=2), caller], order=order, **said))
+    assert done.stdout.decode().splitlines() == [f"test.v1.Front/M OK 11 answer to {n}" for n in range(8)]
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, url: str) -> Iterator[dict[str, Any]]:
+    """A node without a guest that calls the server, and what the node.json of its callers says of it."""
+    place = folder / "gateway"
+    place.mkdir()
+    inside, health = free_ports(2)
+    at: dict[str, Any] = {"listen": f"127.0.0.1:{inside}", "health": f"127.0.0.1:{health}"}
+    with started(node(place, [], name="mirror", order=["mirror"], **at, **external(url))):
+        wait_for(place / "log", "service=mirror text=ready")
+        route = {"node": "mirror", "url": f"http://127.0.0.1:{inside}", "health": f"http://127.0.0.1:{health}"}
+        yield {"routes": {MIRROR: route}, "methods": {MIRROR: ["Reflect"]}}
+
+
+def test_by_way_of_a_node_of_its_own_a_guest_learns_the_same(tmp_path: Path, kind: str, server: Server) -> None:
+    url = f"{KINDS[kind]}://127.0.0.1:{server.port}"
+    letter = Guest(name="letter", wasm=guests.c("letter"), kind="program", requires=(MIRROR,))
+    at_once = run(node(tmp_path, [letter], **external(url)))
+    with gateway(tmp_path, url) as way:
+        by_way = run(node(tmp_path, [letter], **way))
+        assert by_way.stdout == at_once.stdout
+        caller = program(f"{M}:busy", f"{M}:die", f"{M}:x:4000", requires=[MIRROR])
+        done = run(node(tmp_path, [caller], **way))
+    busy, died, after = done.stdout.decode().splitlines()
+    assert (busy, died) == (f"{M} UNAVAILABLE 9 busy here", OUT_OF_REACH)
+    assert after == f"{OUT_OF_REACH} (not executed)" or after.startswith(f"{M} DEADLINE_EXCEEDED")
+    assert server.calls()[-2:] == ["called busy", "called die"]
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
