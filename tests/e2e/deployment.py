@@ -137,6 +137,9 @@ class Deployment:
 
     def remove(self) -> None:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
+        project = ("--quiet", "--filter", f"label=com.docker.compose.project={self.name}")
+        if networks := docker("network", "ls", *project).stdout.split():  # of another mode: compose leaves them
+            docker("network", "rm", *networks)
         images = docker("images", "--quiet", "--filter", f"label=org.parigot.app={self.name}").stdout.split()
         if images:
             docker("rmi", "--force", *dict.fromkeys(images))
