@@ -11,14 +11,15 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from parigot_oci import debian
 from parigot_oci.bytecode import Interpreter, compiled
 from parigot_oci.errors import BaseError, Problem
-from parigot_oci.layers import NOBODY, Entry, Layer, cache_folder, cached, pack, read_tar
+from parigot_oci.layers import NOBODY, Entry, Layer, Part, cache_folder, cached, pack, read_tar
 
 OLDEST = (3, 11)
 RECIPE = 2
@@ -26,6 +27,9 @@ RECIPE = 2
 
 Pins = Mapping[str, Any]
 """What the lock keeps of a base: plain JSON."""
+
+_OWN = f"pkg:generic/parigot-oci-base@{RECIPE}"
+"""Where the few files come from that are of no package."""
 
 _FIRST = "python3-minimal"
 _ALSO = ("libstdc++6",)
@@ -54,7 +58,8 @@ class Base:
     `python`: its path inside; `version`: "3.11"; `architecture`: "amd64"; `title`: a line for people; `pins`: for the
     lock.
 
-    `interpreter` runs that very Python. `root`: the base unpacked on this machine, where it was made here.
+    `interpreter` runs that very Python, or one of the same release where it is another machine's. `root`: the base unpacked
+    on this machine, where it was made here and for it.
     """
 
     title: str
@@ -71,9 +76,13 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """What an engine says of an image: its id, its layers as plain tars in the cache, and the Python in it, if any."""
+    """
+    What an engine says of an image: its id, its digest in the registry that it came from ("" where it does not say), its
+    layers as plain tars in the cache, and the Python in it, if any.
+    """
 
     id: str
+    digest: str = ""
     layers: tuple[Layer, ...]
     architecture: str
     env: Mapping[str, str]
@@ -106,33 +115,45 @@ def named(image: str, images: Images, pins: Pins | None = None) -> Base:
                 hint="take it as it is now: parigot-oci build --update-base",
             )
         )
+    name, _, tag = image.partition("@")[0].rpartition(":")
+    repository = name if "/" not in tag and name else image.partition("@")[0]
+    part = Part(purl=f"pkg:docker/{repository}@{found.id.replace(':', '%3A')}", sha256=found.id.removeprefix("sha256:"))
     return Base(
         title=f"{image} (Python {found.version})",
-        layers=found.layers,
+        layers=tuple(replace(layer, parts=(replace(part, size=layer.size),)) for layer in found.layers),
         python=found.python,
         version=found.version,
         architecture=found.architecture,
         libc=found.libc,
         env=found.env,
-        pins={"image": image, "id": found.id},
+        pins=pins or {"image": image, "id": found.id} | ({"digest": found.digest} if found.digest else {}),
         interpreter=found.interpreter,
     )
 
 
-def distroless(pins: Pins | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Base:
+def distroless(
+    pins: Pins | None = None,
+    *,
+    native: Base | None = None,
+    arch: str = "",
+    warn: Callable[[str], None] = lambda _: None,
+) -> Base:
     """
-    A base from Debian packages: the pinned ones, or with no pins the newest of this machine's suite.
+    A base from Debian packages: the pinned ones, or with no pins the newest of this machine's suite. For another machine
+    (`arch`, in Debian's words) it takes this machine's base, `native`, whose Python compiles for it.
 
     BaseError without apt, without an answer of its mirror, and (naming --update-base) where a pinned package is gone.
     """
-    arch = debian.architecture()
+    arch = arch or debian.architecture()
     packages = [debian.Package(**p) for p in pins["packages"]] if pins else newest(arch, warn)
-    version = next(
-        p.name.removeprefix("python").removesuffix("-minimal") for p in packages if p.name.startswith("python3")
-    )
+    python = next(p for p in packages if p.name.startswith("python3"))
+    version = python.name.removeprefix("python").removesuffix("-minimal")
     known = [[p.name, p.sha256] for p in packages]
-    layer = cached(["distroless", RECIPE, known], lambda: _packed(packages, arch, version))
-    root = _unpacked(layer)
+    if native:
+        _refuse_other_release(python, arch, native)
+    there = native.interpreter if native else None
+    layer = cached(["distroless", RECIPE, known], lambda: _packed(packages, arch, version, there))
+    root = None if native else _unpacked(layer)
     return Base(
         title=f"Debian packages (Python {version}, distroless)",
         layers=(layer,),
@@ -140,9 +161,18 @@ def distroless(pins: Pins | None = None, *, warn: Callable[[str], None] = lambda
         version=version,
         architecture=arch,
         pins={"packages": [_pin(p) for p in packages]},
-        interpreter=interpreter(root, arch, version),
+        interpreter=interpreter(root, arch, version) if root else there,
         root=root,
     )
+
+
+def _refuse_other_release(python: debian.Package, arch: str, native: Base) -> None:
+    """What one release compiles, another one might compile otherwise."""
+    found = next(each["version"] for each in native.pins["packages"] if each["name"] == python.name)
+    if found != python.version:
+        what = f"{python.name} is {python.version} for {arch}, and {found} for {native.architecture}, which compiles for it"
+        hint = "when the mirror has the same for both: parigot-oci build --update-base"
+        raise BaseError(Problem(what=what, hint=hint))
 
 
 def _pin(package: debian.Package) -> dict[str, str]:
@@ -184,16 +214,24 @@ def _closure(offered: Mapping[str, debian.Package]) -> list[debian.Package]:
     return [chosen[name] for name in sorted(chosen)]
 
 
-def _packed(packages: Sequence[debian.Package], arch: str, version: str) -> Layer:
-    entries = [entry for package in packages for entry in _contents(package)]
-    entries += _system(version)
-    with tempfile.TemporaryDirectory() as folder:
-        place(entries, Path(folder))
-        entries += compiled(entries, interpreter(Path(folder), arch, version))
-    return pack(entries)
+def _packed(packages: Sequence[debian.Package], arch: str, version: str, python: Interpreter | None) -> Layer:
+    entries = [entry for package in packages for entry in _contents(package, arch)]
+    entries += [replace(entry, origin=_OWN) for entry in _system(version)]
+    if python:
+        entries += compiled(entries, python)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            place(entries, Path(folder))
+            entries += compiled(entries, interpreter(Path(folder), arch, version))
+    return pack(entries, {_purl(package, arch): package.sha256 for package in packages})
 
 
-def _contents(package: debian.Package) -> Iterator[Entry]:
+def _purl(package: debian.Package, arch: str) -> str:
+    return f"pkg:deb/debian/{package.name}@{quote(package.version, safe='~.-')}?arch={arch}"
+
+
+def _contents(package: debian.Package, arch: str) -> Iterator[Entry]:
+    origin = _purl(package, arch)
     deb = debian.download(package.file, package.sha256, lambda: dict.fromkeys(s.uri for s in debian.sources()))
     for info, data in debian.unpack(deb):
         path = os.path.normpath(info.name)
@@ -201,9 +239,9 @@ def _contents(package: debian.Package) -> Iterator[Entry]:
         if info.isdir() or _PRUNED.match(path):
             continue
         if info.issym():
-            yield Entry(path=path, kind="link", link=info.linkname, mode=0o777)
+            yield Entry(path=path, kind="link", link=info.linkname, mode=0o777, origin=origin)
         else:
-            yield Entry(path=path, data=data, mode=info.mode & 0o755)
+            yield Entry(path=path, data=data, mode=info.mode & 0o755, origin=origin)
 
 
 def _system(version: str) -> Iterator[Entry]:

@@ -1,7 +1,8 @@
 """
 Python sources compiled into images, so that a container starts without compiling: importing takes a fifth of the time.
 
-The interpreter of the image itself compiles, as the bytes differ from patch release to patch release. The files carry
+The interpreter of the image itself compiles, as the bytes differ from patch release to patch release; for an image of
+another machine one of the same release does, which gives the same bytes. The files carry
 the hash of their source and are not checked against it (PEP 552): so no time stamp gets in, and a read-only root is no
 obstacle.
 """
@@ -12,7 +13,8 @@ import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from parigot_oci.errors import BaseError, Problem
 from parigot_oci.layers import Entry, write_tar
@@ -55,9 +57,16 @@ def compiled(entries: Iterable[Entry], python: Interpreter) -> list[Entry]:
     The .pyc files of all .py among the entries; a file that this Python cannot read gets none. BaseError if it fails.
     """
     sources = sorted((e for e in entries if e.kind == "file" and e.path.endswith(".py")), key=lambda e: e.path)
+    origins = {entry.path.removesuffix(".py"): entry.origin for entry in sources}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(lambda shard: _run(sources[shard::_SHARDS], python), range(_SHARDS))
-        return [entry for each in done for entry in each]
+        return [replace(entry, origin=origins[_source(entry.path)]) for each in done for entry in each]
+
+
+def _source(pyc: str) -> str:
+    """a/__pycache__/b.cpython-311.pyc -> a/b"""
+    path = PurePosixPath(pyc)
+    return str(path.parent.parent / path.name.rsplit(".", 2)[0])
 
 
 def _run(sources: Sequence[Entry], python: Interpreter) -> list[Entry]:

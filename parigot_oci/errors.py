@@ -10,6 +10,7 @@ The tree of errors. Each kind has an exit code of its own (sysexits.h), and each
     ├── MissingFileError    66
     ├── BaseError           69  nothing for an image to stand on
     ├── EngineError         69  no engine, or it refused
+    ├── RegistryError       69  no registry, or it refused
     ├── OutputError         73  a place that cannot be written, a foreign file in the way
     └── CallError           76  a service answered with an error
 """
@@ -70,6 +71,10 @@ class BaseError(ParigotError):
 
 
 class EngineError(ParigotError):
+    exit_code = 69
+
+
+class RegistryError(ParigotError):
     exit_code = 69
 
 

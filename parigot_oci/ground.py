@@ -8,7 +8,7 @@ from typing import Any
 
 from parigot_oci import debian, wheels
 from parigot_oci.base import Base, Images, distroless, named
-from parigot_oci.errors import LockError, Problem
+from parigot_oci.errors import BaseError, LockError, Problem
 from parigot_oci.lock import Lock
 
 
@@ -30,6 +30,7 @@ def choose(
     image: str,
     images: Callable[[], Images],
     *,
+    architecture: str = "",
     outward: bool = False,
     update: bool = False,
     locked: bool = False,
@@ -37,20 +38,68 @@ def choose(
 ) -> Ground:
     """
     The base (an image that the user names, else Debian packages) and wheels that the lock pins, or newly chosen ones
-    where it pins none or `update` is set; with `locked` that is a LockError. `outward`: some node needs those wheels.
-    Raises BaseError, EngineError.
+    where it pins none or `update` is set; with `locked` that is a LockError. `architecture`: what they are for, this
+    machine's where it is not said; `outward`: some node needs those wheels. Raises BaseError, EngineError.
     """
-    key = image or f"debian {debian.architecture()}"
-    pinned: Mapping[str, Any] | None = None if update else lock.sections.get("base", {}).get(key)
-    if locked and not pinned:
-        raise _unpinned(f"the base ({key})")
-    base = named(image, images(), pinned) if image else distroless(pinned, warn=warn)
-    lock = _pin(lock, "base", key, dict(base.pins))
+    if image:
+        base = _named(image, images(), architecture, _pinned(lock, image, update=update, locked=locked))
+        lock = _pin(lock, "base", image, dict(base.pins))
+    else:
+        native, lock = _debian(lock, debian.architecture(), None, update=update, locked=locked, warn=warn)
+        base = native
+        if architecture and architecture != native.architecture:
+            base, lock = _debian(lock, architecture, native, update=update, locked=locked, warn=warn)
     chosen, lock = _wheels(base, lock, "", wheels.NEEDED, update=update, locked=locked)
     more: wheels.Pins = {}
     if outward:
         more, lock = _wheels(base, lock, " outward", wheels.OUTWARD, update=update, locked=locked)
     return Ground(base=base, wheels=chosen, lock=lock, outward=more)
+
+
+def choose_all(
+    lock: Lock,
+    image: str,
+    images: Callable[[], Images],
+    architectures: Sequence[str],
+    *,
+    outward: bool = False,
+    update: bool = False,
+    locked: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
+) -> tuple[tuple[Ground, ...], Lock]:
+    """`choose` for each architecture, in this order, and the lock with all that was chosen; what they share is chosen once."""
+    grounds: list[Ground] = []
+    for architecture in architectures:
+        ground = choose(
+            lock, image, images, architecture=architecture, outward=outward, update=update, locked=locked, warn=warn
+        )
+        grounds.append(ground)
+        lock = ground.lock
+    return tuple(grounds), lock
+
+
+def _pinned(lock: Lock, key: str, *, update: bool, locked: bool) -> Mapping[str, Any] | None:
+    pinned: Mapping[str, Any] | None = None if update else lock.sections.get("base", {}).get(key)
+    if locked and not pinned:
+        raise _unpinned(f"the base ({key})")
+    return pinned
+
+
+def _named(image: str, images: Images, architecture: str, pinned: Mapping[str, Any] | None) -> Base:
+    base = named(image, images, pinned)
+    if architecture and base.architecture != architecture:
+        what = f"the engine's {image} is for {base.architecture}, and images for {architecture} are wanted"
+        hint = "leave the base out: then images stand on Debian packages, which can be had for both"
+        raise BaseError(Problem(what=what, hint=hint))
+    return base
+
+
+def _debian(
+    lock: Lock, arch: str, native: Base | None, *, update: bool, locked: bool, warn: Callable[[str], None]
+) -> tuple[Base, Lock]:
+    key = f"debian {arch}"
+    base = distroless(_pinned(lock, key, update=update, locked=locked), native=native, arch=arch, warn=warn)
+    return base, _pin(lock, "base", key, dict(base.pins))
 
 
 def _wheels(

@@ -1,24 +1,26 @@
 """
 Images as values: what a node's image holds and what its digests are, known without any engine.
 
-Format: an OCI image layout (image-layout.md, config.md, manifest.md of the OCI image specification 1.0) that is at
-the same time what `docker save` writes (`manifest.json`), so that one tar serves every engine.
+An image is for one platform; an index holds a node's images for all of its platforms, each with its bill of materials.
+Formats: config.md, manifest.md and image-index.md of the OCI image specification 1.1. What every layer comes from stands in
+the image's history, as JSON: so whoever has an image can be told, whatever kept it.
 """
 
-import io
 import json
 import re
-import tarfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
+import parigot_oci
+from parigot_oci import sbom
 from parigot_oci.base import Base
 from parigot_oci.bytecode import compiled
-from parigot_oci.layers import NOBODY, Entry, Layer, cached, mtime, pack, sha256, writing_tar
-from parigot_oci.wheels import MACHINES, Pins, fetched, unpacked
+from parigot_oci.layers import NOBODY, Blob, Entry, Layer, cached, compressed, mtime, pack, sha256
+from parigot_oci.wheels import MACHINES, Pins, fetched, purl, unpacked
 
 Container = Literal["portable", "wasm", "wasi"]
 
@@ -31,23 +33,31 @@ HOME = "opt/parigot"
 _DATA = Entry(path="data", kind="folder", mode=0o755, owner=NOBODY)
 """A volume mounted there for the first time takes on this owner."""
 
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+EMPTY = "application/vnd.oci.empty.v1+json"
+"""Of the config of what is no image: two bytes, `{}`."""
+
+OWN = f"pkg:pypi/parigot-oci@{parigot_oci.__version__}"
+"""Where the shim comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """
-    An image, whole. `name` is "app/node"; `config` and `manifest` are the bytes that their digests are of.
+    An image for one platform ("linux/amd64"), whole. `name` is "app/node"; `config` and `manifest` are the bytes that their
+    digests are of; `blobs` are its layers as they travel.
 
     `command`: the words that start the shim in it, which its health check needs too.
     """
 
     name: str
     kind: Container
+    platform: str
     layers: tuple[Layer, ...]
+    blobs: tuple[Blob, ...]
     command: tuple[str, ...]
     config: bytes
     manifest: bytes
@@ -59,21 +69,71 @@ class Image:
 
     @property
     def digest(self) -> str:
-        """The digest of the manifest: the image id on engines with the containerd store, and the name in a registry."""
+        """The digest of the manifest."""
         return f"sha256:{sha256(self.manifest)}"
 
     @property
+    def descriptor(self) -> dict[str, Any]:
+        """How an index names it."""
+        system, machine = self.platform.split("/")
+        return {**described(MANIFEST, self.manifest), "platform": {"os": system, "architecture": machine}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """The bill of materials of an image: `document` in SPDX, `manifest` says of which image it is one."""
+
+    document: bytes
+    manifest: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """
+    A node's images, in the order of its platforms, and a bill for each; `data` are the bytes of the index.
+
+    The first one is for readers that know no indexes.
+    """
+
+    name: str
+    images: tuple[Image, ...]
+    bills: tuple[Bill, ...]
+    data: bytes
+
+    @cached_property
+    def digest(self) -> str:
+        """The image id on engines with the containerd store, and the name in a registry."""
+        return f"sha256:{sha256(self.data)}"
+
+    @property
+    def tag(self) -> str:
+        """It changes with the content, so that just what changed is replaced."""
+        return self.digest.removeprefix("sha256:")[:12]
+
+    @property
     def reference(self) -> str:
-        """The name that a deployment uses: it changes with the content, so that just what changed is replaced."""
-        return f"{self.name}:{self.digest.removeprefix('sha256:')[:12]}"
+        """The name that a deployment uses."""
+        return f"{self.name}:{self.tag}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltImage:
-    """An image where a deployer finds it: `name` is the reference it goes by."""
+    """
+    An image where a deployer finds it: `name` is the reference it goes by. `remote`: it is in a registry, to be pulled.
+    `kind` and `command` are the image's.
+    """
 
     name: str
     digest: str
+    kind: Container
+    command: tuple[str, ...]
+    remote: bool = False
+
+
+def built(index: Index, name: str, *, remote: bool = False) -> BuiltImage:
+    """The images of an index under the name that they go by now."""
+    first = index.images[0]
+    return BuiltImage(name=name, digest=index.digest, kind=first.kind, command=first.command, remote=remote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +150,44 @@ class Contents:
     data: bool = False
 
 
+def index(images: Sequence[Image]) -> Index:
+    """A node's images for all platforms; one that serves several is in it once."""
+    each = tuple({image.digest: image for image in images}.values())
+    bills = tuple(_bill(image) for image in each)
+    entries = [image.descriptor for image in each]
+    entries += [_bill_descriptor(bill, image) for image, bill in zip(each, bills, strict=True)]
+    data = as_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+    return Index(name=each[0].name, images=each, bills=bills, data=data)
+
+
+def _bill(image: Image) -> Bill:
+    """As a manifest of its own that refers to the image (manifest.md, "Guidelines for Artifact Usage")."""
+    document = sbom.document(image.name, image.config)
+    subject = {key: value for key, value in image.descriptor.items() if key != "platform"}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": sbom.MEDIA_TYPE,
+        "config": described(EMPTY, b"{}"),
+        "layers": [described(sbom.MEDIA_TYPE, document)],
+        "subject": subject,
+    }
+    return Bill(document=document, manifest=as_json(manifest))
+
+
+def _bill_descriptor(bill: Bill, image: Image) -> dict[str, Any]:
+    """It is for no platform, so that nobody takes it for an image; Docker knows what is described so, and leaves it alone."""
+    return {
+        **described(MANIFEST, bill.manifest),
+        "artifactType": sbom.MEDIA_TYPE,
+        "platform": {"os": "unknown", "architecture": "unknown"},
+        "annotations": {
+            "vnd.docker.reference.digest": image.digest,
+            "vnd.docker.reference.type": "attestation-manifest",
+        },
+    }
+
+
 def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
     """
     The shim, its libraries and their bytecode, for the Python of a base; `/data` for those that mount a volume there.
@@ -100,15 +198,10 @@ def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and _runs(path, base.architecture)
     }
-    inputs = [
-        "shim",
-        base.python,
-        base.version,
-        dict(base.pins) if base.interpreter else None,
-        dict(wheels),
-        {name: sha256(path) for name, path in sources.items()},
-    ]
-    return cached(inputs, lambda: _packed_shim(base, wheels, sources))
+    hashes = {name: sha256(path) for name, path in sources.items()}
+    pins = dict(base.pins) if base.interpreter else None
+    inputs = ["shim", OWN, base.python, base.version, pins, dict(wheels), hashes]
+    return cached(inputs, lambda: _packed_shim(base, wheels, sources, hashes))
 
 
 def _runs(path: Path, architecture: str) -> bool:
@@ -118,11 +211,13 @@ def _runs(path: Path, architecture: str) -> bool:
     return path.name == f"{MACHINES[architecture]}.so"
 
 
-def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path]) -> Layer:
-    found = [*unpacked(fetched(wheels), HOME), *(Entry(path=name, data=path) for name, path in sources.items())]
+def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path], hashes: Mapping[str, str]) -> Layer:
+    own = [Entry(path=name, data=path, origin=OWN) for name, path in sources.items()]
+    found = [*unpacked(fetched(wheels), HOME), *own]
     if base.interpreter:
         found += compiled(found, base.interpreter)
-    return pack([*found, _DATA])
+    known = {purl(name): digest for name, digest in wheels.items()}
+    return pack([*found, _DATA], known | {OWN: sha256(as_json(hashes))})
 
 
 def libraries_layer(base: Base, wheels: Pins) -> Layer:
@@ -133,14 +228,15 @@ def libraries_layer(base: Base, wheels: Pins) -> Layer:
 
 def _packed_libraries(base: Base, wheels: Pins) -> Layer:
     found = list(unpacked(fetched(wheels), HOME))
-    return pack([*found, *(compiled(found, base.interpreter) if base.interpreter else ())])
+    known = {purl(name): digest for name, digest in wheels.items()}
+    return pack([*found, *(compiled(found, base.interpreter) if base.interpreter else ())], known)
 
 
 def portable(contents: Contents, base: Base, shim: Layer, libraries: Layer | None = None) -> Image:
     """A node's image that runs anywhere: base, shim, perhaps more libraries and, in one small layer of its own, the node."""
     files = {"node.json": contents.node_json, **contents.files}
-    own = _node_layer({f"app/{name}": data for name, data in files.items()})
-    more = [libraries] if libraries is not None else []
+    own = _node_layer(contents, {f"app/{name}": data for name, data in files.items()})
+    more = [("libraries", libraries)] if libraries is not None else []
     command = (
         base.python,
         "-S",
@@ -157,9 +253,10 @@ def portable(contents: Contents, base: Base, shim: Layer, libraries: Layer | Non
     return _image(
         contents,
         "portable",
-        (*base.layers, shim, *more, own),
+        [*(("base", layer) for layer in base.layers), ("shim", shim), *more, ("node", own)],
         command,
         base.architecture,
+        base,
         Entrypoint=[*command, "/app/node.json"],
         Env=[f"{key}={value}" for key, value in sorted(env.items())],
         WorkingDir="/app",
@@ -171,109 +268,96 @@ def bare(contents: Contents, architecture: str) -> Image:
     A wasm container: nothing but the node's files at the root. The OCI runtime that is registered brings the shim.
     For an `architecture` of Linux, or for "wasm": that is the platform wasi/wasm.
     """
-    kind: Container = "wasi" if architecture == "wasm" else "wasm"
-    layer = _node_layer({"node.json": contents.node_json, **contents.files}, data=contents.data)
+    layer = _node_layer(contents, {"node.json": contents.node_json, **contents.files}, data=contents.data)
     return _image(
-        contents, kind, (layer,), ("/service.wasm",), architecture, Entrypoint=["/service.wasm"], WorkingDir="/"
+        contents,
+        "wasi" if architecture == "wasm" else "wasm",
+        [("node", layer)],
+        ("/service.wasm",),
+        architecture,
+        None,
+        Entrypoint=["/service.wasm"],
+        WorkingDir="/",
     )
 
 
-def _node_layer(files: Mapping[str, Path | bytes], *, data: bool = False) -> Layer:
-    entries = [Entry(path=name, data=content) for name, content in files.items()]
-    inputs = ["node", {entry.path: sha256(entry.data) for entry in entries}, data]
-    return cached(inputs, lambda: pack([*entries, _DATA] if data else entries))
+def _node_layer(contents: Contents, files: Mapping[str, Path | bytes], *, data: bool = False) -> Layer:
+    hashes = {name: sha256(content) for name, content in files.items()}
+    origins = {
+        name: f"pkg:generic/{contents.name}/{name.rpartition('/')[2]}?checksum=sha256:{digest}"
+        for name, digest in hashes.items()
+    }
+    entries = [Entry(path=name, data=content, origin=origins[name]) for name, content in files.items()]
+    known = {origin: hashes[name] for name, origin in origins.items()}
+    inputs = ["node", contents.name, hashes, data]
+    return cached(inputs, lambda: pack([*entries, _DATA] if data else entries, known))
 
 
 def _image(
     contents: Contents,
     kind: Container,
-    layers: tuple[Layer, ...],
+    layers: Sequence[tuple[str, Layer]],
     command: tuple[str, ...],
     architecture: str,
+    base: Base | None,
     **settings: Any,
 ) -> Image:
     created = datetime.fromtimestamp(mtime(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    labels = {"org.opencontainers.image.title": contents.name, **contents.labels}
-    config = _json(
+    labels = {"org.opencontainers.image.title": contents.name, **_based_on(base), **contents.labels}
+    config = as_json(
         {
             "architecture": architecture,
             "os": "wasi" if kind == "wasi" else "linux",
             "created": created,
             "config": dict[str, Any](User=f"{NOBODY}:{NOBODY}", Labels=labels, **settings),
-            "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
-            "history": [{"created": created, "created_by": "parigot-oci"} for _ in layers],
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest for _, layer in layers]},
+            "history": [
+                {"created": created, "created_by": f"parigot-oci: {what}", "comment": _told(what, layer)}
+                for what, layer in layers
+            ],
         }
     )
-    manifest = _json(
+    blobs = tuple(compressed(layer) for _, layer in layers)
+    manifest = as_json(
         {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(_CONFIG, config),
-            "layers": [{"mediaType": _LAYER, "digest": layer.digest, "size": layer.size} for layer in layers],
+            "mediaType": MANIFEST,
+            "config": described(CONFIG, config),
+            "layers": [{"mediaType": LAYER, "digest": blob.digest, "size": blob.size} for blob in blobs],
         }
     )
-    return Image(name=contents.name, kind=kind, layers=layers, command=command, config=config, manifest=manifest)
+    return Image(
+        name=contents.name,
+        kind=kind,
+        platform=f"{'wasi' if kind == 'wasi' else 'linux'}/{architecture}",
+        layers=tuple(layer for _, layer in layers),
+        blobs=blobs,
+        command=command,
+        config=config,
+        manifest=manifest,
+    )
 
 
-def _json(value: object) -> bytes:
+def _based_on(base: Base | None) -> dict[str, str]:
+    pins = base.pins if base else {}
+    labels = {"name": pins.get("image"), "digest": pins.get("digest")}
+    return {f"org.opencontainers.image.base.{key}": value for key, value in labels.items() if value}
+
+
+def _told(what: str, layer: Layer) -> str:
+    """What explain.py and sbom.py read."""
+    parts = [[part.purl, part.sha256, part.size] for part in layer.parts]
+    return as_json({"layer": what, "size": layer.size, "parts": parts}).decode()
+
+
+def as_json(value: object) -> bytes:
+    """The same bytes for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _descriptor(kind: str, data: bytes) -> dict[str, Any]:
+def described(kind: str, data: bytes) -> dict[str, Any]:
+    """An OCI descriptor."""
     return {"mediaType": kind, "digest": f"sha256:{sha256(data)}", "size": len(data)}
-
-
-def write_archive(image: Image, out: BinaryIO, known: Collection[str] = ()) -> None:
-    """
-    Writes the image as one tar for every engine; layers whose digest is `known` to the reader are left out of it.
-
-    The entries' order and times are fixed: the same image gives the same bytes.
-    """
-    with writing_tar(out) as tar:
-        for name, data in _documents(image):
-            _member(tar, name, data)
-        written = set(known)
-        for layer in image.layers:
-            if layer.digest not in written:
-                written.add(layer.digest)
-                _member(tar, _blob(layer.digest), layer.path)
-
-
-def _blob(digest: str) -> str:
-    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
-
-
-def _documents(image: Image) -> Iterator[tuple[str, bytes]]:
-    descriptor = _descriptor(_MANIFEST, image.manifest) | {
-        "annotations": {
-            "io.containerd.image.name": f"docker.io/{image.reference}",
-            "org.opencontainers.image.ref.name": image.reference.rpartition(":")[2],
-        }
-    }
-    yield "oci-layout", _json({"imageLayoutVersion": "1.0.0"})
-    yield "index.json", _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [descriptor]})
-    yield (
-        "manifest.json",
-        _json(
-            [
-                {
-                    "Config": _blob(image.config_digest),
-                    "RepoTags": [image.reference],
-                    "Layers": [_blob(layer.digest) for layer in image.layers],
-                }
-            ]
-        ),
-    )
-    yield _blob(image.digest), image.manifest
-    yield _blob(image.config_digest), image.config
-
-
-def _member(tar: tarfile.TarFile, name: str, data: bytes | Path) -> None:
-    info = tarfile.TarInfo(name)
-    info.mtime, info.mode = mtime(), 0o644
-    info.size = len(data) if isinstance(data, bytes) else data.stat().st_size
-    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source:
-        tar.addfile(info, source)
 
 
 def repository(app: str, node: str) -> str:

@@ -1,22 +1,26 @@
 """
 Layers of images as values: the same entries give the same bytes, on every machine.
 
-Layers are stored uncompressed. A compressor's output differs from version to version, so that a digest would depend
-on the zlib at hand; and an engine on the same machine loads them faster so. Format: tar as in the OCI image
-specification, layer.md.
+A layer is a tar, known by the digest of what it holds; what travels is that tar compressed. A compressor's output
+differs from version to version: so it is one library, of one version (pyproject.toml), at one level. Formats: tar and
+zstd as in the OCI image specification, layer.md; package URLs, https://github.com/package-url/purl-spec.
 """
 
+import functools
+import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 from parigot_oci.errors import OutputError, Problem
 
@@ -27,9 +31,16 @@ _WRITER = 2
 """Raised when the same entries are to give other bytes than before."""
 
 
+LEVEL = 9
+"""Of zstd: the highest that takes about a second for what all nodes share; those above give a tenth for ten times as long."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file, folder or symbolic link: `path` is relative to the root; a link's target is in `link`."""
+    """
+    One file, folder or symbolic link: `path` is relative to the root; a link's target is in `link`. `origin`: the package
+    URL of what it comes from.
+    """
 
     path: str
     kind: Literal["file", "folder", "link"] = "file"
@@ -37,14 +48,37 @@ class Entry:
     link: str = ""
     mode: int = 0o644
     owner: int = 0
+    origin: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """
+    Something that files of a layer come from: its package URL, the SHA-256 of what was taken ("" where it was made here), and
+    the bytes of all its files.
+    """
+
+    purl: str
+    sha256: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """
-    A layer that lies on disk. `digest` ("sha256:...") is that of the bytes and, as they are uncompressed, the diff
-    id.
+    A layer that lies on disk, as a plain tar. `digest` ("sha256:...") is that of these bytes, its diff id. `parts`: where its
+    files come from, by package URL.
     """
+
+    digest: str
+    size: int
+    path: Path
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """Bytes as they travel, on disk under the name of their digest."""
 
     digest: str
     size: int
@@ -150,13 +184,23 @@ def read_tar(path: Path) -> Iterator[Entry]:
             )
 
 
-def pack(entries: Iterable[Entry]) -> Layer:
-    """Entries as a layer in the cache."""
-    folder = cache_folder() / "layers"
-    scratch = folder / f".packing-{os.getpid()}"
+def pack(entries: Iterable[Entry], hashes: Mapping[str, str] | None = None) -> Layer:
+    """Entries as a layer in the cache. `hashes`: of what they come from, package URL -> SHA-256."""
+    found = list(entries)
+    scratch = cache_folder() / "layers" / f".packing-{os.getpid()}"
     with replacing(scratch) as out:
-        write_tar(entries, out)
-    return adopt(scratch)
+        write_tar(found, out)
+    layer = adopt(scratch)
+    sizes = Counter[str]()
+    for entry in with_parents(found):
+        sizes[entry.origin] += _size(entry)
+    del sizes[""]
+    known = hashes or {}
+    return replace(layer, parts=tuple(Part(purl=u, sha256=known.get(u, ""), size=n) for u, n in sorted(sizes.items())))
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.data) if isinstance(entry.data, bytes) else entry.data.stat().st_size
 
 
 def adopt(tar: Path) -> Layer:
@@ -173,14 +217,22 @@ def cached(inputs: object, make: Callable[[], Layer]) -> Layer:
 
     The cached file is hashed again when it is used, so that a damaged cache heals itself.
     """
-    text = json.dumps([_WRITER, inputs, mtime()], sort_keys=True)
-    note = cache_folder() / "made" / sha256(text.encode())
-    if note.exists() and (layer := kept(note.read_text().strip())):
-        return layer
+    note = _note("layer", inputs)
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not made yet, or damaged
+        value = json.loads(note.read_bytes())
+        if layer := kept(value["digest"]):
+            return replace(layer, parts=tuple(Part(**part) for part in value["parts"]))
     layer = make()
     with replacing(note) as out:
-        out.write(layer.digest.encode())
+        value = {"digest": layer.digest, "parts": [asdict(part) for part in layer.parts]}
+        out.write(json.dumps(value, sort_keys=True).encode())
     return layer
+
+
+def _note(kind: str, inputs: object) -> Path:
+    """Where it is noted what these inputs gave."""
+    text = json.dumps([_WRITER, kind, inputs, mtime()], sort_keys=True)
+    return cache_folder() / "made" / sha256(text.encode())
 
 
 def kept(digest: str) -> Layer | None:
@@ -189,3 +241,40 @@ def kept(digest: str) -> Layer | None:
     if not path.is_file() or f"sha256:{sha256(path)}" != digest:
         return None
     return Layer(digest=digest, size=path.stat().st_size, path=path)
+
+
+@functools.cache
+def compressed(layer: Layer) -> Blob:
+    """
+    The layer as it travels: the same bytes on every machine, since the library brings its own zstd and uses one thread.
+    """
+    note = _note("blob", [version("zstandard"), LEVEL, layer.digest])
+    with suppress(OSError):
+        if found := kept(note.read_text()):
+            return Blob(digest=found.digest, size=found.size, path=found.path)
+    import zstandard  # noqa: PLC0415 - what was compressed before is used without
+
+    scratch = cache_folder() / "layers" / f".compressing-{os.getpid()}"
+    with replacing(scratch) as out, layer.path.open("rb") as tar:
+        zstandard.ZstdCompressor(level=LEVEL).copy_stream(tar, out, size=layer.size)
+    made = adopt(scratch)
+    with replacing(note) as out:
+        out.write(made.digest.encode())
+    return Blob(digest=made.digest, size=made.size, path=made.path)
+
+
+@contextmanager
+def decompressed(data: BinaryIO) -> Iterator[BinaryIO]:
+    """What was compressed, by zstd or gzip, or not at all, as it was."""
+    start = data.read(4)
+    data.seek(-len(start), io.SEEK_CUR)
+    if start == b"\x28\xb5\x2f\xfd":
+        import zstandard  # noqa: PLC0415
+
+        with zstandard.ZstdDecompressor().stream_reader(data, closefd=False) as plain:
+            yield cast(BinaryIO, plain)
+    elif start[:2] == b"\x1f\x8b":
+        with gzip.open(data) as unpacked:
+            yield cast(BinaryIO, unpacked)
+    else:
+        yield data

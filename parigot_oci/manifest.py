@@ -117,6 +117,7 @@ def _contradictions(document: Document, value: Mapping[str, Any]) -> Iterator[Pr
             hint = f"It has: {', '.join(names)}."
             yield _problem(document, ("start", index), f"start: there is no service or program {name!r}", hint)
     yield from _bad_groups(document, value.get("groups", {}), names)
+    yield from _unclear(document, (), {"labels": value.get("labels", {})})
     yield from _clashing_ports(document, value)
     yield from _bad_quantities(document, value)
 
@@ -125,7 +126,7 @@ def _unclear(document: Document, path: tuple[Step, ...], said: Mapping[str, Any]
     texts: list[tuple[tuple[Step, ...], object]] = [
         (("args", index), text) for index, text in enumerate(said.get("args", []))
     ]
-    texts += [(("env", key), text) for key, text in said.get("env", {}).items()]
+    texts += [((part, key), text) for part in ("env", "labels") for key, text in said.get(part, {}).items()]
     texts += [(("build", "command", n), text) for n, text in enumerate(said.get("build", {}).get("command", []))]
     for where, text in texts:
         if isinstance(text, Unclear):
@@ -260,6 +261,7 @@ def _app(document: Document, value: Mapping[str, Any]) -> App:
         limits=Limits(**limits),
         log_format=value.get("log", {}).get("format", "logfmt"),
         base=value.get("base", ""),
+        labels={key: document.source(("labels", key)) for key in value.get("labels", {})},
         calls=value.get("calls", "guarded"),
         groups={name: tuple(members) for name, members in value.get("groups", {}).items()},
         network=value.get("network", "").removesuffix(".0.0/16"),

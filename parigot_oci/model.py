@@ -140,6 +140,7 @@ class App:
     limits: Limits = field(default_factory=Limits)
     log_format: Literal["logfmt", "json"] = "logfmt"
     base: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     calls: Calls = "guarded"
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     network: str = ""

@@ -28,7 +28,10 @@ WAIT = 300.0
 
 MACHINES: Mapping[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}
 _PLATFORMS: Mapping[str, tuple[str, ...]] = {"glibc": ("manylinux_2_28", "manylinux2014"), "musl": ("musllinux_1_2",)}
-_LEFT_OUT = re.compile(r"(^|/)(tests?|testing|include|bindgen)/|\.(pxd|pyx|c|h|pyi)$|/RECORD$")
+_LEFT_OUT = re.compile(
+    r"(^|/)(tests?|testing|include|bindgen)/|\.(pxd|pyx|c|h|pyi)$|/RECORD$"
+    r"|^wasmtime/(?!__init__\.py$|[^/]+/_libwasmtime\.)"  # the shim uses its library alone
+)
 
 Pins = Mapping[str, str]
 """File name of a wheel -> its SHA-256, hexadecimal."""
@@ -137,10 +140,16 @@ def _pip(*words: str, folder: str) -> str:
     return "\n".join(line for line in done.stderr.splitlines() if "ERROR" in line)
 
 
+def purl(wheel: str) -> str:
+    """The package URL of a wheel, by its file name."""
+    project, release, *_ = wheel.split("-")
+    return f"pkg:pypi/{project.lower().replace('_', '-')}@{release}?file_name={wheel}"
+
+
 def unpacked(wheels: Mapping[str, Path], root: str) -> Iterator[Entry]:
     """The files of wheels under `root`, without what no container needs."""
-    for path in wheels.values():
+    for name, path in wheels.items():
         with zipfile.ZipFile(path) as wheel:
             for info in wheel.infolist():
                 if not info.is_dir() and not _LEFT_OUT.search(info.filename):
-                    yield Entry(path=f"{root}/{info.filename}", data=wheel.read(info))
+                    yield Entry(path=f"{root}/{info.filename}", data=wheel.read(info), origin=purl(name))

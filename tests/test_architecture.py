@@ -22,14 +22,16 @@ LAYERS = {
         cli
         console
         assemble running
+        precompile
         builders targets ground runtime settle picture call follow
+        archive explain
         image installed
         base
-        bytecode debian wheels plan
+        bytecode debian wheels sbom plan
         placement networks graph
         lock probe protos sources
         toolchains manifest
-        wasm process schema secrets externals daemon
+        wasm process schema secrets externals daemon credentials
         layers state yamlfile records
         model resources oci_runtime
         errors oci_cache
@@ -91,7 +93,8 @@ KIN = {
 
 HOMES = {
     "docker": {"parigot_oci.builders.engine"},
-    "requests": {"parigot_oci.builders.engine"},
+    "requests": {"parigot_oci.builders.engine", "parigot_oci.builders.registry"},
+    "zstandard": {"parigot_oci.layers"},
     "jsonschema": {"parigot_oci.schema"},
     "rich": {"parigot_oci.console"},
     "typer": {"parigot_oci.cli", "parigot_oci.cli.*"},

@@ -5,9 +5,9 @@ Images are loaded as archives that were written here, never built by the engine:
 time.
 """
 
-import gzip
 import json
 import os
+import shutil
 import tarfile
 import tempfile
 import time
@@ -15,19 +15,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import docker
 import requests
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from parigot_oci.archive import write_archive
 from parigot_oci.base import Named
 from parigot_oci.bytecode import Interpreter
 from parigot_oci.errors import BaseError, EngineError, Problem
-from parigot_oci.image import LABEL, BuiltImage, Image, write_archive
-from parigot_oci.layers import Layer, adopt, cache_folder, kept, replacing
+from parigot_oci.image import LABEL, BuiltImage, Index, built
+from parigot_oci.layers import Layer, adopt, cache_folder, decompressed, kept, replacing
 
 WAIT = 60
 """Seconds that the engine may stay silent; a follower of logs waits longer."""
@@ -80,40 +80,45 @@ class Engine:
     def api(self) -> Any:
         return self.client.api  # half of its methods have no types
 
-    def build(self, image: Image) -> BuiltImage:
+    def build(self, index: Index) -> BuiltImage:
         """Loads an image unless it is there already. EngineError when the engine does not take it."""
-        built = BuiltImage(name=image.reference, digest=image.digest)
-        with _speaking(f"the engine did not take {image.name}"):
-            if not self._has(image):
-                self.say(f"loading {image.name}")
-                self._send(image)
-            self.known.update(layer.digest for layer in image.layers)
-            self.api.tag(image.reference, image.name, "latest", force=True)
-        return built
+        with _speaking(f"the engine did not take {index.name}"):
+            if not self._has(index):
+                self.say(f"loading {index.name}")
+                self._send(index)
+            self.known.update(layer.digest for image in index.images for layer in image.layers)
+            self.api.tag(index.reference, index.name, "latest", force=True)
+        return built(index, index.reference)
 
-    def _has(self, image: Image) -> bool:
+    def _has(self, index: Index) -> bool:
         with suppress(ImageNotFound):
-            return self.api.inspect_image(image.reference)["Id"] in {image.config_digest, image.digest}
+            return self.api.inspect_image(index.reference)["Id"] in {index.images[0].config_digest, index.digest}
         return False
 
-    def _send(self, image: Image) -> None:
+    def _send(self, index: Index) -> None:
         try:
-            self._load(image, self.known)
+            self._load(index, self.known)
         except DockerException:
             if not self.known:
                 raise
             self.known.clear()  # somebody removed what it had
-            self._load(image, ())
+            self._load(index, ())
 
-    def _load(self, image: Image, known: Sequence[str] | set[str]) -> None:
+    def _load(self, index: Index, known: Sequence[str] | set[str]) -> None:
         with tempfile.TemporaryFile() as file:
-            write_archive(image, cast(Any, file), known)
+            write_archive(index, cast(Any, file), known)
             file.seek(0)
             for line in self.api.load_image(file):
                 if "error" in line:
                     raise DockerException(line["error"])
-        if not self._has(image):
-            raise DockerException(f"it says that it loaded {image.reference}, and does not have it")
+        if not self._has(index):
+            raise DockerException(f"it says that it loaded {index.reference}, and does not have it")
+
+    def saved(self, image: str, out: BinaryIO) -> None:
+        """An image that the engine has, written as the archive that `docker save` gives. EngineError: it has none."""
+        with _speaking(f"cannot save {image}"):
+            for chunk in self.api.get_image(image):
+                out.write(chunk)
 
     def named(self, image: str) -> Named:
         """
@@ -132,8 +137,10 @@ class Engine:
         with _speaking(f"cannot run {image}"):
             python, version, libc = self._python(image)
         env = dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [])
+        digests = {each.partition("@")[2] for each in found.get("RepoDigests") or ()}
         return Named(
             id=found["Id"],
+            digest=digests.pop() if len(digests) == 1 else "",
             layers=self._layers(image, found["RootFS"]["Layers"]),
             architecture=found["Architecture"],
             env=env,
@@ -171,9 +178,8 @@ class Engine:
 
     def _saved(self, image: str) -> tuple[Layer, ...]:
         self.say(f"reading the layers of {image}")
-        with _speaking(f"cannot save {image}"), tempfile.TemporaryFile() as file:
-            for chunk in self.api.get_image(image):
-                file.write(chunk)
+        with tempfile.TemporaryFile() as file, _speaking(f"cannot read {image}"):
+            self.saved(image, cast(Any, file))
             file.seek(0)
             with tarfile.open(fileobj=file) as tar:
                 listed = json.load(cast(Any, tar.extractfile("manifest.json")))[0]["Layers"]
@@ -248,20 +254,13 @@ class Engine:
 
 def _uncompressed(tar: tarfile.TarFile, name: str) -> Layer:
     scratch = cache_folder() / "layers" / f".saving-{os.getpid()}"
-    with tempfile.NamedTemporaryFile() as raw:
-        raw.write(cast(Any, tar.extractfile(name)).read())
-        raw.flush()
-        with replacing(scratch) as out:
-            _plain(Path(raw.name), out)
+    with (
+        cast(Any, tar.extractfile(name)) as packed,
+        decompressed(packed) as plain,
+        replacing(scratch) as out,
+    ):
+        shutil.copyfileobj(plain, out, 1 << 20)
     return adopt(scratch)
-
-
-def _plain(path: Path, out: Any) -> None:
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as source:
-        while piece := source.read(1 << 20):
-            out.write(piece)
 
 
 def connect(say: Callable[[str], None] = lambda _text: None, *, timeout: float = WAIT) -> Engine:

@@ -8,14 +8,15 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Self
 
+from parigot_oci.archive import is_archive, write_archive
 from parigot_oci.errors import OutputError, Problem
-from parigot_oci.image import BuiltImage, Image, write_archive
+from parigot_oci.image import BuiltImage, Index, built
 from parigot_oci.layers import replacing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Writes one tar per image into `folder`, whole or not at all. OutputError where that cannot be."""
+    """Writes one tar per node into `folder`, whole or not at all. OutputError where that cannot be."""
 
     folder: Path
 
@@ -32,7 +33,10 @@ class Layout:
             raise OutputError(Problem(what=what, file=str(folder), hint=hint)) from error
         return cls(folder=folder)
 
-    def build(self, image: Image) -> BuiltImage:
-        with replacing(self.folder / f"{image.name.replace('/', '-')}.tar") as out:
-            write_archive(image, out)
-        return BuiltImage(name=image.reference, digest=image.digest)
+    def build(self, index: Index) -> BuiltImage:
+        """An archive that is there already, with the same content, is left as it is."""
+        file = self.folder / f"{index.name.replace('/', '-')}.tar"
+        if not is_archive(file, index):
+            with replacing(file) as out:
+                write_archive(index, out)
+        return built(index, index.reference)

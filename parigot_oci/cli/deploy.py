@@ -11,9 +11,10 @@ import typer
 
 from parigot_oci import console, ground, lock, resources, runtime
 from parigot_oci.assemble import assemble
+from parigot_oci.builders import Builder
 from parigot_oci.builders.layout import Layout
-from parigot_oci.cli import runtimes, steps
-from parigot_oci.cli.engines import connect
+from parigot_oci.cli import images, runtimes, steps
+from parigot_oci.cli.engines import connect, registry
 from parigot_oci.errors import EngineError, GraphError, LockError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
@@ -23,6 +24,7 @@ from parigot_oci.plan import needs_libraries
 from parigot_oci.records import merged
 from parigot_oci.state import put
 from parigot_oci.targets import compose
+from parigot_oci.wheels import MACHINES
 
 if TYPE_CHECKING:
     from parigot_oci.builders.engine import Engine
@@ -46,6 +48,21 @@ Kind = Annotated[
     ),
 ]
 Placement = Annotated[Mode, typer.Option(help="One container for each service, or one for all.")]
+Platforms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--platform",
+        metavar="OS/ARCH",
+        help="What images run on: linux/amd64, linux/arm64, or both. Default: what the engine runs, or this machine.",
+    ),
+]
+Push = Annotated[
+    str,
+    typer.Option(
+        metavar="REGISTRY[/PREFIX]",
+        help="Upload the images there, what is missing of them; compose.yaml then names them there.",
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
 Names = Annotated[
     list[str] | None,
@@ -63,6 +80,7 @@ def register(app: typer.Typer) -> None:
     app.command()(build)
     app.command()(logs)
     runtimes.register(app)
+    images.register(app)
 
 
 def build(
@@ -70,7 +88,9 @@ def build(
     names: steps.Names = None,
     mode: Placement = "split",
     containers: Kind = "portable",
+    platforms: Platforms = None,
     output: Output = None,
+    push: Push = "",
     base: Base = "",
     update_base: UpdateBase = False,
     locked: steps.Locked = False,
@@ -85,51 +105,64 @@ def build(
       parigot-oci build
       parigot-oci build store --mode monolith
       parigot-oci build --output images
+      parigot-oci build --platform linux/amd64,linux/arm64 --push registry.example/shop
     """
     if locked and update_base:
         raise typer.BadParameter("--update-base changes parigot.lock, and --locked forbids it")
+    if output and push:
+        raise typer.BadParameter("--output writes archives, --push uploads: one of them")
+    wanted = _architectures(platforms or [])
     app = steps.load(file)
     compose.refuse_foreign(app.root / compose.FILE)
-    with console.working("looking for an engine") as progress:
-        builder = _builder(output, containers, progress)
+    with console.working("looking for an engine or a registry") as progress:
+        engine = None if output or push else _engine(containers, progress)
+        builder: Builder = engine or (Layout.at(output) if output else registry(push, progress))
     ready = steps.prepared(app, names, locked=locked)
     plan = steps.planned(ready, mode)
     there = {} if isinstance(builder, Layout) else builder.networks(without=app.name)
     for warning in (*steps.secrets(app, plan, needed=False), *steps.overlaps(app, plan, there)):
         console.warn(warning)
     with console.working("choosing what images stand on") as progress:
-        stands = ground.choose(
+        grounds, new = ground.choose_all(
             ready.settled.lock,
             base or app.base,
-            lambda: connect(progress) if isinstance(builder, Layout) else builder,
+            lambda: engine or connect(progress),
+            wanted or [engine.architecture if engine else ""],
             outward=any(needs_libraries(app, node) for node in plan.nodes),
             update=update_base,
             locked=locked,
             warn=console.warn,
         )
-        _keep(app, ready.settled.lock, stands.lock, locked=locked)
-        _refuse_other_machine(builder, stands.base.architecture)
-    console.note(f"base: {stands.base.title}")
+        _keep(app, ready.settled.lock, new, locked=locked)
+        _refuse_other_machine(engine, [each.base.architecture for each in grounds])
+    console.note(f"base: {grounds[0].base.title}")
     with console.working("making images") as progress:
-        images = assemble(
+        made = assemble(
             app,
             plan,
-            stands,
+            grounds,
             descriptors=ready.protos.descriptors,
             containers=containers,
             progress=progress,
             warn=console.warn,
         )
-        built = {name: builder.build(image) for name, image in images.items()}
-    for path, text in compose.render(app, plan, images, compose.skeletons(resources.folder("compose"))).items():
+        built = {name: builder.build(index) for name, index in made.items()}
+    for path, text in compose.render(app, plan, built, compose.skeletons(resources.folder("compose"))).items():
         _write(app.root / path, text)
     changes = steps.changes(app, plan)
     _tell(app, built, changes, output, as_json=as_json)
 
 
-def _builder(output: Path | None, containers: Container, progress: Callable[[str], None]) -> "Engine | Layout":
-    if output is not None:
-        return Layout.at(output)
+def _architectures(platforms: Sequence[str]) -> list[str]:
+    """In the order of the command line, each once; none where nothing is said."""
+    known = {f"linux/{name}": name for name in MACHINES}
+    words = [word.strip() for text in platforms for word in text.split(",")]
+    if strangers := [word for word in words if word not in known]:
+        raise typer.BadParameter(f"there are no images for {', '.join(strangers)}: it can be {' and '.join(known)}")
+    return list(dict.fromkeys(known[word] for word in words))
+
+
+def _engine(containers: Container, progress: Callable[[str], None]) -> "Engine":
     engine = connect(progress)
     need = {"wasm": runtime.NAME, "wasi": runtime.WASI}.get(containers)
     if need and need not in engine.runtimes():
@@ -143,10 +176,13 @@ def _builder(output: Path | None, containers: Container, progress: Callable[[str
     return engine
 
 
-def _refuse_other_machine(builder: "Engine | Layout", architecture: str) -> None:
-    if not isinstance(builder, Layout) and builder.architecture != architecture:
-        what = f"the engine runs {builder.architecture}, and the base is for {architecture}"
-        raise EngineError(Problem(what=what, hint="give an image of the engine's own kind: --base IMAGE"))
+def _refuse_other_machine(engine: "Engine | None", architectures: Sequence[str]) -> None:
+    if engine and [engine.architecture] != list(architectures):
+        what = f"the engine runs {engine.architecture}, and the images are for {' and '.join(architectures)}"
+        hint = (
+            "--output DIR or --push REGISTRY take images for all; a base that is named must be of the engine's own kind"
+        )
+        raise EngineError(Problem(what=what, hint=hint))
 
 
 def _keep(app: App, old: lock.Lock, new: lock.Lock, *, locked: bool) -> None:

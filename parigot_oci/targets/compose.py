@@ -16,7 +16,7 @@ import yaml
 
 from parigot_oci import networks
 from parigot_oci.errors import OutputError, Problem
-from parigot_oci.image import Image
+from parigot_oci.image import BuiltImage
 from parigot_oci.model import App, Node, Plan
 from parigot_oci.plan import inner_ports, links, secrets
 
@@ -52,7 +52,7 @@ def skeletons(folder: Path) -> Skeletons:
     return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}
 
 
-def render(app: App, plan: Plan, images: Mapping[str, Image], parts: Skeletons) -> dict[str, str]:
+def render(app: App, plan: Plan, images: Mapping[str, BuiltImage], parts: Skeletons) -> dict[str, str]:
     """
     The compose file of a plan: path, relative to the manifest -> text. `images` by the names of nodes.
 
@@ -75,7 +75,7 @@ def _net(app: App) -> str:
     return f"${{{networks.VARIABLE}:-{networks.prefix(app)}}}"
 
 
-def _service(app: App, plan: Plan, node: Node, image: Image, parts: Skeletons) -> dict[str, Any]:
+def _service(app: App, plan: Plan, node: Node, image: BuiltImage, parts: Skeletons) -> dict[str, Any]:
     service: dict[str, Any] = deepcopy(parts["node"])
     outward = node.externals and not node.exposures  # else it is on that network already
     for name, wanted in (("ingress", node.exposures), ("external", outward), ("file", "file" in node.builtins)):
@@ -86,7 +86,8 @@ def _service(app: App, plan: Plan, node: Node, image: Image, parts: Skeletons) -
     filled = _fill(
         service,
         {
-            "IMAGE": image.reference,
+            "IMAGE": image.name,
+            "PULL": "missing" if image.remote else "never",
             "MEMORY": f"{_memory(app, node)}m",
             "PIDS": _pids(app, node),
             "RESTART": restart(plan, node),
