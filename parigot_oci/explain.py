@@ -152,13 +152,14 @@ def _image(name: str, digest: str, read: Callable[..., bytes], bills: Mapping[st
     history = [entry for entry in about.get("history", []) if not entry.get("empty_layer")]
     history += [{}] * (len(manifest["layers"]) - len(history))
     diff_ids = about["rootfs"]["diff_ids"]
+    labels = about.get("config", {}).get("Labels") or {}
     return ImageTold(
         platform=f"{about['os']}/{about['architecture']}",
         digest=digest,
         id=manifest["config"]["digest"],
-        labels=about.get("config", {}).get("Labels") or {},
+        labels=labels,
         layers=tuple(map(_layer, manifest["layers"], history, diff_ids)),
-        bill=bills.get(digest) or sbom.document(name.partition("@")[0].rpartition(":")[0] or name, config),
+        bill=bills.get(digest) or sbom.document(labels.get("org.opencontainers.image.title", name), config),
     )
 
 

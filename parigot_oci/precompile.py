@@ -120,7 +120,7 @@ def _cross(release: str, progress: Progress, warn: Callable[[str], None]) -> str
         command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", f"{folder}/target"]
         try:
             done = process.run(command, cwd=Path(folder) / "crate", env=os.environ, seconds=BUILDING)
-            said = done.errors[-2000:] if done.code else ""
+            said = "\n".join(done.errors.splitlines()[:3]) if done.code else ""
         except process.OutOfTimeError as error:
             said = str(error)
         if said:

@@ -3,12 +3,14 @@ Tests marked `calls` run twice: with guarded calls between the guests of a node,
 guarded edge itself, that a crash ends there, are marked `guarded` and run once. Those marked `native` run once more with all
 that native code does left to Python.
 
-Tests marked `engine` need a Docker Engine. Where none answers they are left out, and the last lines say so.
+Tests marked `engine` need a Docker Engine, those marked `registry` the program docker-registry. Where there is none they are
+left out, and the last lines say so.
 
 With PARIGOT_REQUIRE_ENGINE=1, as in continuous integration, leaving them out is a failure.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import docker
@@ -20,8 +22,9 @@ HOW = (
     "They need a Docker Engine that answers: start one (`sudo systemctl start docker`), or name one by DOCKER_HOST, "
     "and be allowed to use it."
 )
+NO_REGISTRY = "They need docker-registry: on Debian or Ubuntu, apt install docker-registry; it need not run."
 NO_ENGINE = 4
-"""The exit code where an engine is required and none answers: pytest's own for a usage error."""
+"""The exit code where what is required is not there: pytest's own for a usage error."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -61,21 +64,29 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Runs last, so that only tests that would have run are counted."""
-    wanting = [item for item in items if item.get_closest_marker("engine")]
-    if not wanting or not (problem := engine_problem()):
+    wanted = {marker: [item for item in items if item.get_closest_marker(marker)] for marker in ("engine", "registry")}
+    left_out = config.stash.setdefault(sharing.LEFT_OUT, [])
+    if wanted["engine"] and (problem := engine_problem()):
+        left_out.append((len(wanted["engine"]), f"no Docker Engine answers: {problem}", HOW))
+    else:
+        wanted["engine"] = []
+    if wanted["registry"] and not shutil.which("docker-registry"):
+        left_out.append((len(wanted["registry"]), "there is no docker-registry", NO_REGISTRY))
+    else:
+        wanted["registry"] = []
+    if not left_out:
         return
     if os.environ.get("PARIGOT_REQUIRE_ENGINE") == "1":
-        why = f"{len(wanting)} tests need a Docker Engine, and none answers: {problem}\n{HOW}"
+        why = "\n".join(f"{count} tests cannot run: {what}\n{how}" for count, what, how in left_out)
         config.stash[sharing.REFUSED] = why, NO_ENGINE
         pytest.exit(why, NO_ENGINE)
-    config.stash[sharing.LEFT_OUT] = len(wanting), problem
-    config.hook.pytest_deselected(items=wanting)
+    wanting = {*wanted["engine"], *wanted["registry"]}
+    config.hook.pytest_deselected(items=[item for item in items if item in wanting])
     items[:] = [item for item in items if item not in wanting]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    count, why = config.stash.get(sharing.LEFT_OUT, (0, ""))
-    if count:
-        terminalreporter.section("no Docker Engine", yellow=True)
-        terminalreporter.line(f"{count} tests were LEFT OUT ({why}).", yellow=True)
-        terminalreporter.line(HOW, yellow=True)
+    for count, what, how in config.stash.get(sharing.LEFT_OUT, []):
+        terminalreporter.section("left out", yellow=True)
+        terminalreporter.line(f"{count} tests were LEFT OUT ({what}).", yellow=True)
+        terminalreporter.line(how, yellow=True)

@@ -15,8 +15,8 @@ RUNTIMES = ("e2e/test_same_everywhere.py", "test_strangers.py", "tool/test_wasm_
 """They write the engine's file, where its runtimes stand: one after the other."""
 REFUSED = pytest.StashKey[tuple[str, int]]()
 """Why the tests cannot be run, and the exit code."""
-LEFT_OUT = pytest.StashKey[tuple[int, str]]()
-"""How many tests were left out for want of an engine, and why there is none."""
+LEFT_OUT = pytest.StashKey[list[tuple[int, str, str]]]()
+"""How many tests were left out for want of something, what is missing, and how to get it."""
 
 
 def is_worker(config: pytest.Config) -> bool:

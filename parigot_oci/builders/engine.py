@@ -116,9 +116,15 @@ class Engine:
 
     def saved(self, image: str, out: BinaryIO) -> None:
         """An image that the engine has, written as the archive that `docker save` gives. EngineError: it has none."""
-        with _speaking(f"cannot save {image}"):
-            for chunk in self.api.get_image(image):
-                out.write(chunk)
+        try:
+            with _speaking(f"cannot save {image}"):
+                for chunk in self.api.get_image(image):
+                    out.write(chunk)
+        except EngineError as error:
+            if isinstance(error.__cause__, ImageNotFound):
+                hint = "an archive is named by its path, an image of a registry by a name that begins with its host"
+                raise EngineError(Problem(what=f"the engine has no image {image}", hint=hint)) from error
+            raise
 
     def named(self, image: str) -> Named:
         """

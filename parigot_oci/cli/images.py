@@ -11,7 +11,6 @@ import typer
 from parigot_oci import console, explain
 from parigot_oci.cli import steps
 from parigot_oci.cli.engines import connect, registry
-from parigot_oci.errors import EngineError, Problem
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="An archive, an engine's image, or one of a registry.")]
 Bill = Annotated[bool, typer.Option("--sbom", help="Print the bill of materials, in SPDX, and nothing else.")]
@@ -64,14 +63,7 @@ def _found(image: str) -> explain.Told:
         repository, _, digest = rest.partition("@")
         repository, _, tag = repository.partition(":")
         return explain.of_registry(registry(host), repository, digest or tag or "latest", image)
-    try:
-        engine = connect()
-        with NamedTemporaryFile(suffix=".tar") as file:
-            engine.saved(image, cast(BinaryIO, file))
-            file.flush()
-            return explain.of_archive(Path(file.name), image)
-    except EngineError as error:
-        hint = "an archive is named by its path, an image of a registry begins with that"
-        raise EngineError(
-            *error.problems, Problem(what=f"no such file, and no such image: {image}", hint=hint)
-        ) from error
+    with NamedTemporaryFile(suffix=".tar") as file:
+        connect().saved(image, cast(BinaryIO, file))
+        file.flush()
+        return explain.of_archive(Path(file.name), image)

@@ -13,11 +13,11 @@ from parigot_oci.base import Base, distroless, named
 from parigot_oci.builders.engine import Engine, connect, refusal
 from parigot_oci.builders.layout import Layout
 from parigot_oci.errors import BaseError, EngineError, OutputError
-from parigot_oci.image import Contents, Image
+from parigot_oci.image import Contents, Index
 from parigot_oci.layers import Entry, Layer, pack
 
 LOOK = (
-    "import os,sys,wasmtime,httptools\n"
+    "import os,sys,shim.guests.wasmtime,httptools\n"
     "from google.protobuf.internal.api_implementation import Type\n"
     "writable=[p for p in ('/', '/app', '/opt', '/usr') if os.access(p, os.W_OK)]\n"
     "print(os.getuid(), os.getgid(), os.stat('/data').st_uid, os.getcwd(), sorted(os.listdir('.')), writable, Type())"
@@ -48,8 +48,8 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
-def small(name: str, text: bytes = b"{}") -> Image:
-    return image.bare(Contents(name=name, node_json=text, labels={"org.parigot.app": "test"}), "amd64")
+def small(name: str, text: bytes = b"{}") -> Index:
+    return image.index([image.bare(Contents(name=name, node_json=text, labels={"org.parigot.app": "test"}), "amd64")])
 
 
 def test_archives_are_written_whole_into_a_folder_without_any_engine(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_an_image_is_loaded_once_under_its_digest_and_as_latest(name: str) -> No
     assert first == second
     assert told == [f"loading {name}"]
     ids = {docker("image", "inspect", "--format", "{{.Id}}", each) for each in (first.name, f"{name}:latest")}
-    assert ids <= {small(name).config_digest, small(name).digest}
+    assert ids <= {small(name).images[0].config_digest, small(name).digest}
 
 
 @pytest.mark.engine
 def test_the_shims_image_runs_as_nobody_on_a_read_only_root_with_all_that_the_shim_imports(
     base: Base, shim: Layer, name: str
 ) -> None:
-    built = connect().build(image.portable(Contents(name=name, node_json=b"{}"), base, shim))
+    built = connect().build(image.index([image.portable(Contents(name=name, node_json=b"{}"), base, shim)]))
     guarded = ("--rm", "--read-only", "--cap-drop=ALL", "--network=none", "--security-opt=no-new-privileges")
     said = docker("run", *guarded, f"--entrypoint={base.python}", built.name, "-c", LOOK)
     assert said == "65532 65532 65532 /app ['node.json'] [] upb"
@@ -112,7 +112,7 @@ def test_the_shims_image_runs_as_nobody_on_a_read_only_root_with_all_that_the_sh
 def test_layers_that_the_engine_has_are_not_sent_again_and_are_when_it_lost_them(name: str) -> None:
     layer = pack([Entry(path="big", data=name.encode())])
     base = Base(title="", layers=(layer,), python="/python3", version="3.11", architecture="amd64", pins={})
-    built = image.portable(Contents(name=name, node_json=b"{}"), base, pack([Entry(path="shim")]))
+    built = image.index([image.portable(Contents(name=name, node_json=b"{}"), base, pack([Entry(path="shim")]))])
     engine = connect()
     engine.known.add(layer.digest)  # which is not true: somebody removed it
     assert engine.build(built).name == built.reference
@@ -122,7 +122,7 @@ def test_layers_that_the_engine_has_are_not_sent_again_and_are_when_it_lost_them
 @pytest.mark.engine
 def test_any_image_with_a_python_of_today_serves_as_a_base(base: Base, shim: Layer, name: str) -> None:
     engine: Engine = connect()
-    engine.build(image.portable(Contents(name=name, node_json=b"{}"), base, shim))
+    engine.build(image.index([image.portable(Contents(name=name, node_json=b"{}"), base, shim)]))
     found = named(f"{name}:latest", engine)
     assert (found.version, found.libc) == (base.version, "glibc")
     assert [layer.digest for layer in found.layers][:2] == [base.layers[0].digest, shim.digest]
@@ -142,7 +142,7 @@ def test_an_image_without_python_or_that_is_not_there_cannot_be_a_base(name: str
 @pytest.mark.engine
 def test_a_followed_log_goes_on_over_restarts_and_ends_with_the_last(base: Base, shim: Layer, name: str) -> None:
     engine = connect()
-    built = engine.build(image.portable(Contents(name=name, node_json=b"{}"), base, shim))
+    built = engine.build(image.index([image.portable(Contents(name=name, node_json=b"{}"), base, shim)]))
     project = name.rpartition("/")[2]
     labels = (f"--label=com.docker.compose.project={project}", "--label=com.docker.compose.service=store")
     command = ("-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(1)")

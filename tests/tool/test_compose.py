@@ -3,6 +3,7 @@ The compose file: golden folders (a case is a folder with the file that its plan
 one.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from parigot_oci import plan, resources
 from parigot_oci.errors import OutputError
-from parigot_oci.image import Container, Image
+from parigot_oci.image import BuiltImage, Container
 from parigot_oci.model import App, Declaration, Edge, Graph, Guest, Limits, Mode, Plan, Port, Timeouts
 from parigot_oci.targets import compose
 
@@ -64,10 +65,11 @@ PROGRAM = Graph(
 LONE = Graph(start=("client",), program="client", order=("client",), declarations={"client": Declaration()})
 
 
-def images(of: Plan, kind: Container = "portable") -> Mapping[str, Image]:
-    def image(name: str, kind: Container) -> Image:
+def images(of: Plan, kind: Container = "portable") -> Mapping[str, BuiltImage]:
+    def image(name: str, kind: Container) -> BuiltImage:
         command = ("/usr/bin/python3.11", "-S", "-m", "shim") if kind == "portable" else ("/service.wasm",)
-        return Image(name=f"vinyl/{name}", kind=kind, layers=(), command=command, config=b"", manifest=name.encode())
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return BuiltImage(name=f"vinyl/{name}:{digest[:12]}", digest=digest, kind=kind, command=command)
 
     return {node.name: image(node.name, kind if node.guests else "portable") for node in of.nodes}
 
@@ -181,3 +183,11 @@ def test_a_compose_file_of_somebody_else_is_refused_by_name(tmp_path: Path) -> N
         compose.refuse_foreign(theirs)
     theirs.write_text(rendered("lone-program"))
     compose.refuse_foreign(theirs)
+
+
+def test_an_image_of_a_registry_is_pulled_where_it_is_missing_and_others_never() -> None:
+    made = plan.make(APP, SERVICES, "split")
+    remote = {name: replace(image, remote=True) for name, image in images(made).items()}
+    for found, policy in ((remote, "missing"), (images(made), "never")):
+        text = compose.render(APP, made, found, PARTS)[compose.FILE]
+        assert {each["pull_policy"] for each in yaml.safe_load(text)["services"].values()} == {policy}

@@ -2,11 +2,12 @@
 
 import pytest
 
-from parigot_oci import assemble, ground, wheels
-from parigot_oci.base import Images, Named
+from parigot_oci import debian, ground, wheels
+from parigot_oci.base import Base, Images, Named, distroless
 from parigot_oci.errors import BaseError, LockError
 from parigot_oci.layers import Entry, pack
 from parigot_oci.lock import Lock
+from parigot_oci.precompile import compiler_for
 
 KEY = "python 3.11 amd64 glibc"
 WHEELS = {"wasmtime-1.0.0-py3-none-any.whl": "0" * 64}
@@ -23,6 +24,11 @@ class Shelf:
     def named(self, image: str) -> Named:
         assert image == "mine"
         return self.found
+
+
+@pytest.fixture(scope="module")
+def native() -> Base:
+    return distroless()
 
 
 def nobody() -> Images:
@@ -67,7 +73,32 @@ def test_with_a_lock_that_pins_too_little_nothing_is_chosen_when_locked(sections
 
 def test_modules_are_compiled_by_this_tools_wasmtime_where_it_is_the_images_own() -> None:
     chosen = ground.choose(Lock(), "", nobody)
-    compiler = assemble._compiler(chosen)
+    compiler = compiler_for(chosen, pytest.fail, pytest.fail)
     assert compiler is not None
     assert compiler.path == ""
     assert compiler.target.endswith("-unknown-linux-gnu")
+
+
+def test_what_images_of_another_machine_stand_on_is_pinned_beside_this_machines_own() -> None:
+    here = debian.architecture()
+    (other,) = set(debian.TRIPLES) - {here}
+    grounds, lock = ground.choose_all(Lock(), "", nobody, [here, other])
+    assert [each.base.architecture for each in grounds] == [here, other]
+    assert set(lock.sections["base"]) == {f"debian {here}", f"debian {other}"}
+    assert len(lock.sections["wheels"]) == 2
+    assert ground.choose_all(lock, "", nobody, [other], locked=True)[0] == grounds[1:]
+    assert grounds[1].base.interpreter == grounds[0].base.interpreter
+
+
+def test_a_named_image_of_another_machine_is_refused() -> None:
+    lock = Lock(sections={"wheels": {KEY: WHEELS}})
+    with pytest.raises(BaseError, match="for amd64, and images for arm64 are wanted"):
+        ground.choose(lock, "mine", lambda: Shelf("sha256:1"), architecture="arm64")
+
+
+def test_packages_of_another_release_of_python_are_not_mixed(native: Base) -> None:
+    packages = [dict(each) for each in native.pins["packages"]]
+    for each in packages:
+        each["version"] += "+later"
+    with pytest.raises(BaseError, match="--update-base"):
+        distroless({"packages": packages}, native=native, arch="arm64")
