@@ -67,6 +67,22 @@ def in_unit(series: str, unit: float) -> Compute:
     return lambda results: [median / unit for median in results[series].medians()]
 
 
+def beyond(whole: str, part: str) -> Compute:
+    """Seconds of one that the other does not account for."""
+
+    def compute(results: Results) -> list[float]:
+        medians = zip(results[whole].medians(), results[part].medians(), strict=True)
+        return [(one - other) / 1e9 for one, other in medians]
+
+    return compute
+
+
+def sum_of(unit: float, *series: str) -> Compute:
+    return lambda results: [
+        sum(each) / unit for each in zip(*(results[name].medians() for name in series), strict=True)
+    ]
+
+
 GOALS: Sequence[Goal] = (
     Goal(
         f"front of a {SLOW_MS} ms service, {CALLERS} callers, split: of the ideal",
@@ -107,6 +123,21 @@ GOALS: Sequence[Goal] = (
         in_unit(f"crowd/{GO_SERVICES}/go/memory", MIB * GO_SERVICES),
     ),
     Goal(f"{SERVICES} containers, {EDGES} networks: compose up --wait", 6, "s", in_unit("compose/up", 1e9)),
+    Goal("images of eleven services, nothing changed", 1, "s", in_unit("image/eleven/unchanged", 1e9)),
+    Goal("the same, one edited, without its compiler", 2, "s", beyond("image/eleven/edited", "image/eleven/compiler")),
+    Goal(
+        "layers that all images share, compressed",
+        45,
+        "MB",
+        sum_of(1e6, "image/layer/base", "image/layer/shim"),
+        digits=1,
+    ),
+    Goal(
+        "container, run to ready: one whose Python prints a line",
+        1.3,
+        "×",
+        ratio("image/start/ready", "image/start/python"),
+    ),
     Goal("two instances of a service that computes: one", 1.7, "×", faster("instances/1", "instances/2"), True),
 )
 

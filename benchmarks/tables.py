@@ -43,7 +43,19 @@ class Table:
 def tables(results: Results) -> list[Table]:
     """All that say something: a cell that was not measured has a dash, rows and tables of dashes alone are left out."""
     measured = [
-        make(results) for make in (_local, _typed, _remote, _throughput, _processes, _making, _images, _compose)
+        make(results)
+        for make in (
+            _local,
+            _typed,
+            _remote,
+            _throughput,
+            _processes,
+            _making,
+            _images,
+            _rebuilding,
+            _starting,
+            _compose,
+        )
     ]
     filled = [
         Table(table.title, table.columns, [row for row in table.rows if set(row[1:]) != {NOTHING}])
@@ -186,6 +198,21 @@ def _compose(results: Results) -> Table:
     cells = [_spread(results, f"compose/{name}") for name in ("up", "first")]
     columns = ("", "`compose up --wait`, least–greatest", "the first one")
     return Table("Deployment", columns, [(f"{SERVICES} containers, {EDGES} networks", *cells)])
+
+
+def _rebuilding(results: Results) -> Table:
+    layers = (_size(results, f"image/layer/{name}") for name in ("base", "shim", "node"))
+    times = (_spread(results, f"image/eleven/{how}") for how in ("unchanged", "edited", "compiler"))
+    columns = ("", "nothing changed", "one edited", "its compiler alone", "base layer", "shim layer", "own layer")
+    return Table("Images of eleven services in C; layers as they travel", columns, [("eleven", *times, *layers)])
+
+
+def _starting(results: Results) -> Table:
+    rows = [
+        ("a service in C, until it is ready", _spread(results, "image/start/ready")),
+        ("a Python that prints a line", _spread(results, "image/start/python")),
+    ]
+    return Table("A container, from `docker run` on", ("", "time"), rows)
 
 
 def left_out(results: Results) -> Mapping[str, list[str]]:

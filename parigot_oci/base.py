@@ -22,7 +22,7 @@ from parigot_oci.errors import BaseError, Problem
 from parigot_oci.layers import NOBODY, Entry, Layer, Part, cache_folder, cached, pack, read_tar
 
 OLDEST = (3, 11)
-RECIPE = 2
+RECIPE = 3
 """Raised when the same packages are to give other layers than before."""
 
 Pins = Mapping[str, Any]
@@ -250,7 +250,8 @@ def _system(version: str) -> Iterator[Entry]:
     for path, text in _ETC.items():
         yield Entry(path=path, data=text.encode())
     yield Entry(path="usr/bin/python3", kind="link", link=f"python{version}", mode=0o777)
-    yield Entry(path="usr/sbin", kind="folder", mode=0o755)
+    for name in ("usr/sbin", "usr/lib64"):  # on every machine, so that none of the links leads nowhere
+        yield Entry(path=name, kind="folder", mode=0o755)
     yield Entry(path="tmp", kind="folder", mode=0o1777)
 
 

@@ -27,6 +27,7 @@ from parigot_oci.ground import Ground
 from parigot_oci.layers import cache_folder, sha256
 from parigot_oci.model import App, Guest, Plan
 from parigot_oci.state import state
+from parigot_oci.toolchains.seam import ask, numbers
 from parigot_oci.wheels import MACHINES, fetched, unpacked
 
 COMPILING = 300.0
@@ -34,6 +35,9 @@ COMPILING = 300.0
 
 BUILDING = 3600.0
 """Seconds that building a compiler may take: minutes, on a machine that has nothing else to do."""
+
+RUST = (1, 97)
+"""The oldest that builds it."""
 
 _AT_ONCE = 2  # each compiles on all cores
 
@@ -111,8 +115,12 @@ def _cross(release: str, progress: Progress, warn: Callable[[str], None]) -> str
         return str(root)
     if f'"={release}"' not in (crate / "Cargo.toml").read_text():
         return _without(warn, f"no wasmtime {release} that compiles for other machines can be made by this release")
-    if not shutil.which("cargo"):
-        return _without(warn, "cargo is not there, to build a compiler for other machines once: https://rustup.rs")
+    rust = ask(["rustc", "--version"], os.environ) if shutil.which("cargo") else ""
+    if numbers(rust)[:2] < RUST:
+        oldest = ".".join(map(str, RUST))
+        return _without(
+            warn, f"a compiler for other machines is built once, by Rust {oldest} or newer: https://rustup.rs"
+        )
     progress("building a compiler for other machines, once: this takes minutes")
     root.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=root.parent, prefix=".building-") as folder:

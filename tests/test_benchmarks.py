@@ -14,7 +14,7 @@ from benchmarks import goals, report, results, runner, tables
 from benchmarks.picture import draw
 from tests import guests
 
-QUICK = ("front:monolith", "fan", "instances:1", "start:c", "remote:tcp,c", "size:service-c.wasm")
+QUICK = ("front:monolith", "fan", "instances:1", "start:c", "remote:tcp,c", "size:service-c.wasm", "images:eleven")
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -48,9 +48,18 @@ def test_a_run_prints_every_goal_with_its_verdict(out: Path) -> None:
 
 def test_what_was_measured_is_there_sample_by_sample(content: Mapping[str, Any]) -> None:
     series = content["series"]
-    assert {name.split("/")[0] for name in series} == {"front", "fan", "instances", "start", "remote", "clock", "size"}
+    assert {name.split("/")[0] for name in series} == {
+        "front",
+        "fan",
+        "instances",
+        "start",
+        "remote",
+        "clock",
+        "size",
+        "image",
+    }
     for name, one in series.items():
-        assert one["unit"] == ("bytes" if name.endswith(("memory", ".wasm")) else "ns")
+        assert one["unit"] == ("bytes" if (name.endswith(("memory", ".wasm")) or "/layer/" in name) else "ns")
         assert all(sample > 0 for samples in one["rounds"] for sample in samples), name
     assert [len(samples) for samples in series["front/monolith"]["rounds"]] == [128]
     assert content["missing"]["remote/100/grpc-go"] == "left out of this run"
