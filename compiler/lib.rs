@@ -1,2 +1,2 @@
 //! wasmtime, as the wheel has it, and for every machine.
-pub use wasmtime_c_api_impl::*;
+pub use wasmtime_c_api::*;
