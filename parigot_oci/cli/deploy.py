@@ -119,7 +119,7 @@ def build(
         builder: Builder = engine or (Layout.at(output) if output else registry(push, progress))
     ready = steps.prepared(app, names, locked=locked)
     plan = steps.planned(ready, mode)
-    there = {} if isinstance(builder, Layout) else builder.networks(without=app.name)
+    there = engine.networks(without=app.name) if engine else {}
     for warning in (*steps.secrets(app, plan, needed=False), *steps.overlaps(app, plan, there)):
         console.warn(warning)
     with console.working("choosing what images stand on") as progress:
