@@ -1,16 +1,14 @@
 """
 Guests' modules in machine code, before they go into images: for the platform of each image, never for the processor at hand.
 
-The compiler is the wasmtime of the images, of exactly that version, run by the shim. As a wheel it knows its own machine
-alone. For another one it is built from its sources once, by cargo, with nothing but that changed (`compiler/`); where there is
-no cargo, such images have the modules alone, which are compiled when their containers start.
+The compiler is the wasmtime of the images, of exactly that version, run by the shim. Its wheel compiles for its own machine
+alone: images for another one have the modules alone, which are compiled when their containers start.
 """
 
 import functools
 import json
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,17 +25,10 @@ from parigot_oci.ground import Ground
 from parigot_oci.layers import cache_folder, sha256
 from parigot_oci.model import App, Guest, Plan
 from parigot_oci.state import state
-from parigot_oci.toolchains.seam import ask, numbers
 from parigot_oci.wheels import MACHINES, fetched, unpacked
 
 COMPILING = 300.0
 """Seconds that precompiling one module may take."""
-
-BUILDING = 3600.0
-"""Seconds that building a compiler may take: minutes, on a machine that has nothing else to do."""
-
-RUST = (1, 97)
-"""The oldest that builds it."""
 
 _AT_ONCE = 2  # each compiles on all cores
 
@@ -51,7 +42,7 @@ def precompiled(
     The guests' modules in machine code, by guest, kept in `.parigot/cache` by content. None of them, and a warning, where there
     is no compiler for this ground. GuestError.
     """
-    compiler = compiler_for(ground, progress, warn)
+    compiler = compiler_for(ground, warn)
     if compiler is None:
         return {}
     guests = [app.guests[name] for node in plan.nodes for name in node.guests]
@@ -73,21 +64,20 @@ class Compiler:
     target: str
 
 
-def compiler_for(ground: Ground, progress: Progress, warn: Callable[[str], None]) -> Compiler | None:
+def compiler_for(ground: Ground, warn: Callable[[str], None]) -> Compiler | None:
     """What compiles for a ground; None, and a warning, where nothing does."""
     wheel = next(name for name in ground.wheels if name.startswith("wasmtime-"))
     release, base = wheel.split("-")[1], ground.base
     target = f"{MACHINES[base.architecture]}-unknown-linux-{'musl' if base.libc == 'musl' else 'gnu'}"
     ours = release == version("wasmtime")
     if platform.machine() != MACHINES[base.architecture]:
-        path = _cross(release, progress, warn) if ours else ""
-        if path:
-            return Compiler(release=release, path=path, target=target)
-        if ours:
-            return None  # and the reason was told
-    elif ours:
+        warn(
+            f"no machine code for {base.architecture} can be made here: its modules are compiled when containers start"
+        )
+        return None
+    if ours:
         return Compiler(release=release, path="", target=target)
-    elif platform.system() == "Linux" and base.libc == "glibc":
+    if platform.system() == "Linux" and base.libc == "glibc":
         path = _unpacked(wheel, ground.wheels[wheel])
         return Compiler(release=release, path=path, target=target)
     warn("the images have another wasmtime than this machine: modules are compiled when their containers start")
@@ -104,49 +94,6 @@ def _unpacked(wheel: str, digest: str) -> str:
             with suppress(OSError):  # another build was quicker
                 (Path(folder) / "root").rename(root)
     return str(root)
-
-
-def _cross(release: str, progress: Progress, warn: Callable[[str], None]) -> str:
-    """Where a wasmtime lies that compiles for every machine, as a folder to import from; "", and a warning, without cargo."""
-    crate = resources.folder("compiler")
-    key = sha256("".join(sha256(crate / name) for name in ("Cargo.toml", "Cargo.lock", "lib.rs")).encode())
-    root = cache_folder() / "compilers" / f"wasmtime-{release}-{platform.machine()}-{key[:12]}"
-    if root.is_dir():
-        return str(root)
-    if f'"={release}"' not in (crate / "Cargo.toml").read_text():
-        return _without(warn, f"no wasmtime {release} that compiles for other machines can be made by this release")
-    rust = ask(["rustc", "--version"], os.environ) if shutil.which("cargo") else ""
-    if numbers(rust)[:2] < RUST:
-        oldest = ".".join(map(str, RUST))
-        return _without(
-            warn, f"a compiler for other machines is built once, by Rust {oldest} or newer: https://rustup.rs"
-        )
-    progress("building a compiler for other machines, once: this takes minutes")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=root.parent, prefix=".building-") as folder:
-        shutil.copytree(crate, Path(folder) / "crate")
-        command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", f"{folder}/target"]
-        try:
-            done = process.run(command, cwd=Path(folder) / "crate", env=os.environ, seconds=BUILDING)
-            said = "\n".join(done.errors.splitlines()[:3]) if done.code else ""
-        except process.OutOfTimeError as error:
-            said = str(error)
-        if said:
-            return _without(warn, f"a compiler for other machines could not be built: {said}")
-        package = Path(folder) / "root" / "wasmtime"
-        library = package / f"linux-{platform.machine()}" / "_libwasmtime.so"
-        library.parent.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        (package.parent / f"wasmtime-{release}.dist-info").mkdir()
-        shutil.copyfile(f"{folder}/target/release/libwasmtime.so", library)
-        with suppress(OSError):  # another build was quicker
-            package.parent.rename(root)
-    return str(root)
-
-
-def _without(warn: Callable[[str], None], why: str) -> str:
-    warn(f"{why}\n  images for other machines have no machine code: modules are compiled when their containers start")
-    return ""
 
 
 def _kept(app: App, guest: Guest, compiler: Compiler) -> Path:

@@ -8,7 +8,7 @@ from parigot_oci.errors import MissingFileError, Problem
 PACKAGE = Path(__file__).resolve().parent
 
 
-def folder(name: Literal["shim", "schemas", "compose", "sdk", "compiler"]) -> Path:
+def folder(name: Literal["shim", "schemas", "compose", "sdk"]) -> Path:
     """The folder `name`, absolute. Raises MissingFileError when neither place has it (a broken installation)."""
     for place in (PACKAGE / "_bundled" / name, PACKAGE.parent / name):
         if place.is_dir():

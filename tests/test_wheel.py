@@ -76,7 +76,7 @@ def tool(outside: Path) -> Path:
 
 def test_the_wheel_carries_what_the_checkout_has(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
-    tracked = run("git", "ls-files", "shim", "schemas", "compose", "sdk", "compiler", cwd=ROOT).stdout.split()
+    tracked = run("git", "ls-files", "shim", "schemas", "compose", "sdk", cwd=ROOT).stdout.split()
     assert len(tracked) > 50
     assert {f"parigot_oci/_bundled/{name}" for name in tracked} <= inside
 

@@ -73,7 +73,7 @@ def test_with_a_lock_that_pins_too_little_nothing_is_chosen_when_locked(sections
 
 def test_modules_are_compiled_by_this_tools_wasmtime_where_it_is_the_images_own() -> None:
     chosen = ground.choose(Lock(), "", nobody)
-    compiler = compiler_for(chosen, pytest.fail, pytest.fail)
+    compiler = compiler_for(chosen, pytest.fail)
     assert compiler is not None
     assert compiler.path == ""
     assert compiler.target.endswith("-unknown-linux-gnu")

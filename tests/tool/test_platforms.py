@@ -252,7 +252,7 @@ def test_another_user_umask_path_time_zone_language_and_cache_give_the_same_arch
         os.utime(folder / name, (1, 1))
     cache = elsewhere / "cache" / "parigot-oci"
     cache.mkdir(parents=True)
-    for kind in ("debs", "wheels", "compilers"):
+    for kind in ("debs", "wheels"):
         if (cache_folder() / kind).is_dir():
             shutil.copytree(cache_folder() / kind, cache / kind)
     settings = {
