@@ -159,7 +159,7 @@ def test_an_image_of_plain_wasi_runs_as_what_it_is_and_reaches_nothing(
 def test_why_a_container_cannot_be_prepared_is_told_to_whoever_starts_it(registered: Registered) -> None:
     contents = Contents(name=f"parigot-test/{uuid.uuid4().hex[:12]}", node_json=b"{ half", files={"service.wasm": b""})
     engine = connect()
-    built = engine.build(image.bare(contents, engine.architecture))
+    built = engine.build(image.index([image.bare(contents, engine.architecture)]))
     try:
         done = docker_run(registered.name, built.name)
         assert done.returncode not in {0, 1}
@@ -172,7 +172,7 @@ def test_why_a_container_cannot_be_prepared_is_told_to_whoever_starts_it(registe
 def test_an_image_that_is_not_ours_is_run_by_runc_as_ever(registered: Registered, base: Base) -> None:
     """One with a native program, and one whose command only looks like ours: that fails as it does under runc."""
     contents = Contents(name=f"parigot-test/{uuid.uuid4().hex[:12]}", node_json=b"{}")
-    built = connect().build(image.portable(contents, base, base.layers[0]))
+    built = connect().build(image.index([image.portable(contents, base, base.layers[0])]))
     entry = ("--entrypoint", base.python)
     try:
         script = "import os; print(os.getuid(), os.path.exists('/.parigot'))"
@@ -204,7 +204,7 @@ def image_of(
     held: dict[str, Path | bytes] = {"service.wasm": program.wasm, **(files or {})}
     contents = Contents(name=name, node_json=json.dumps(node).encode(), files=held)
     engine = connect()
-    built = engine.build(image.bare(contents, engine.architecture))
+    built = engine.build(image.index([image.bare(contents, engine.architecture)]))
     try:
         yield built.name
     finally:
