@@ -22,7 +22,7 @@ from parigot_oci.errors import OutputError
 from parigot_oci.image import Contents, Image, Index
 from parigot_oci.layers import Entry, compressed, pack, read_tar, replacing, write_tar
 
-COMPRESSED = "sha256:6541e9b566021a66bfafab57bbec75285da519d1febf6cf5ea34a21551f837c2"
+COMPRESSED = "sha256:b3e8dca85807065743f2d7db95b7f55fda4959922d7befb77fb6d6d219c914f2"
 WHEEL = "pkg:pypi/shim@1.0?file_name=shim-1.0-py3-none-any.whl"
 ENTRIES = [
     Entry(path="opt/b/z.txt", data=b"z"),
