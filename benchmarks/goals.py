@@ -96,6 +96,8 @@ GOALS: Sequence[Goal] = (
     Goal("fan-out to 6 remote services of 5 ms", 7, "ms", in_unit("fan/6", MS)),
     Goal("remote 100 B echo, p50: bare TCP in Python", 2, "×", ratio("remote/100/c", "remote/100/tcp")),
     Goal("remote 100 B echo, p50: grpc-go", 0.5, "×", ratio("remote/100/c", "remote/100/grpc-go")),
+    Goal("the same by TLS, as deployed: bare TCP in Python", 2, "×", ratio("remote/100/tls", "remote/100/tcp")),
+    Goal("by TLS: grpc-go without", 0.5, "×", ratio("remote/100/tls", "remote/100/grpc-go")),
     Goal("remote throughput, 8 callers: grpcio", 10, "×", faster("throughput/8/grpcio", "throughput/8/c"), True, 1),
     Goal("remote throughput, 64 callers: grpcio", 10, "×", faster("throughput/64/grpcio", "throughput/64/c"), True, 1),
     Goal("fused 100 B echo, C→C: plain wasm→wasm call", 25, "×", ratio("local/100/fused-c", "local/plain"), digits=1),

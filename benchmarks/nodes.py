@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.results import NotMeasured
 from benchmarks.runner import Broken
 from benchmarks.speaker import LIMIT, ROOT, Process, Speaker, end, environment, pinned, python
+from parigot_oci import certificates
 
 LOCAL = "127.0.0.1"
 METHODS = ("Burn", "Delay", "Echo", "Fan", "Front", "Typed")
@@ -53,13 +54,17 @@ class Guest:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One process. `remote`: services elsewhere, and the address of each; `port`: where the outside calls in."""
+    """
+    One process. `remote`: services elsewhere, and the address of each; `port`: where the outside calls in. `tls`: a folder with
+    the certificate of a node called `node`, which all are: calls go by TLS.
+    """
 
     guests: Sequence[Guest]
     remote: Mapping[str, "Node"] = field(default_factory=dict)
     listen: int = 0
     health: int = 0
     port: int = 0
+    tls: Path | None = None
 
     @property
     def exports(self) -> Mapping[str, Sequence[str]]:
@@ -69,8 +74,8 @@ class Node:
         own = {service: {"guest": guest.name} for guest in self.guests for service in guest.exports}
         others = {
             service: {
-                "node": service,
-                "url": f"http://{LOCAL}:{node.listen}",
+                "node": "node",
+                "url": f"{'https' if node.tls else 'http'}://{LOCAL}:{node.listen}",
                 "health": f"http://{LOCAL}:{node.health}",
             }
             for service, node in self.remote.items()
@@ -89,6 +94,10 @@ class Node:
         }
         if self.listen:
             content |= {"listen": f"{LOCAL}:{self.listen}", "health": f"{LOCAL}:{self.health}"}
+        if self.tls:
+            files = certificates.files(self.tls, "node")
+            content["tls"] = {key: str(getattr(files, key)) for key in ("certificate", "key", "authority")}
+            content["callers"] = {"node": sorted(self.exports)}
         if self.port:
             content["ports"] = [{"address": LOCAL, "port": self.port, "services": sorted(own)}]
         return content

@@ -28,6 +28,7 @@ BARS = (
     Bar("guarded, Go → Go", "local/100/guarded-go", True),
     Bar("bare TCP in Python, two processes", "remote/100/tcp", False),
     Bar("remote, C → C", "remote/100/c", True),
+    Bar("remote, C → C, by TLS", "remote/100/tls", True),
     Bar("remote, C → Go", "remote/100/go", True),
     Bar("grpc-go", "remote/100/grpc-go", False),
     Bar("grpcio (Python)", "remote/100/grpcio", False),

@@ -23,6 +23,7 @@ LOCAL = {
 REMOTE = {
     "tcp": "bare TCP ping-pong in Python",
     "c": "**parigot**, C → C",
+    "tls": "**parigot**, C → C, by TLS 1.3 as deployed",
     "go": "**parigot**, C → Go",
     "grpc-go": "grpc-go",
     "grpcio": "grpcio (Python)",

@@ -218,8 +218,8 @@ class Node:
     has a way out.
 
     `needs` are the nodes it calls, sorted; `told_by` and `tells` how the end of the app reaches it and goes on from it.
-    `after`: the nodes that are ready before it starts. `called`: other nodes call it. `exposures`: it holds these ports.
-    `fused`: the edges inside it that are linked directly.
+    `after`: the nodes that are ready before it starts. `callers`: the nodes that call it, and which of its services. `exposures`:
+    it holds these ports. `fused`: the edges inside it that are linked directly.
     """
 
     name: str
@@ -229,7 +229,7 @@ class Node:
     routes: Mapping[str, Route] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     fused: tuple[Edge, ...] = ()
-    called: bool = False
+    callers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exposures: tuple[Exposure, ...] = ()
     told_by: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()

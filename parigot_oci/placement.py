@@ -105,7 +105,7 @@ def with_ends(nodes: Sequence[Node], program: str) -> list[Node]:
     if not program or len(nodes) == 1:
         return list(nodes)
     tells = {node.name: node.needs for node in nodes}
-    roots = tuple(sorted(node.name for node in nodes if not node.called and node.name != program))
+    roots = tuple(sorted(node.name for node in nodes if not node.callers and node.name != program))
     reached = _joined(nodes, {program})
     for root in roots:
         if root not in reached:

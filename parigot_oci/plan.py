@@ -27,6 +27,9 @@ from parigot_oci.model import (
 )
 from parigot_oci.placement import INGRESS, PLACEMENTS, ordered, with_ends
 
+TLS = {"certificate": "tls.certificate", "key": "tls.key", "authority": "tls.authority"}
+"""The files by which a node shows who it is, and what it knows others by: names under /run/secrets."""
+
 Way = Literal["remote", "external", "local guarded", "local fused"]
 """External: this node itself calls what runs elsewhere; remote: another node does it, or has it."""
 
@@ -110,13 +113,25 @@ def _with_depths(nodes: Sequence[Node]) -> list[Node]:
     depths: dict[str, int] = {}
     for node in nodes:
         depths[node.name] = max((depths[name] + 1 for name in node.needs), default=0)
-    called = {name for node in nodes for name in node.needs}
-    return [replace(node, depth=depths[node.name], called=node.name in called, after=node.needs) for node in nodes]
+    return [replace(node, depth=depths[node.name], callers=_callers(node, nodes), after=node.needs) for node in nodes]
+
+
+def _callers(callee: Node, nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
+    def services(caller: Node) -> tuple[str, ...]:
+        return tuple(sorted(name for name, route in caller.routes.items() if route.node == callee.name))
+
+    by_name = sorted(nodes, key=lambda node: node.name)
+    return {caller.name: called for caller in by_name if (called := services(caller))}
 
 
 def links(plan: Plan) -> tuple[tuple[str, str], ...]:
     """The pairs of nodes that have something to say to each other, (caller, callee), sorted: each is a network."""
     return tuple(sorted({(node.name, other) for node in plan.nodes for other in (*node.needs, *node.tells)}))
+
+
+def has_tls(plan: Plan) -> bool:
+    """Whether nodes call each other, which they do with certificates."""
+    return len(plan.nodes) > 1
 
 
 def inner_ports(plan: Plan) -> tuple[int, int]:
@@ -170,10 +185,13 @@ def node_json(
         ]
     if node.exposures:
         json_node["ports"] = [_exposure_json(exposure, container=container) for exposure in node.exposures]
-    if node.called or node.told_by:
+    if node.callers or node.told_by:
         json_node["listen"] = f"0.0.0.0:{calls}"
     if container:
         json_node |= {"health": f"0.0.0.0:{health}", "env_overrides": True}
+    if has_tls(plan):
+        json_node["tls"] = {name: f"/run/secrets/{file}" for name, file in TLS.items()}
+        json_node["callers"] = {caller: list(services) for caller, services in node.callers.items()}
     if plan.program_node and len(plan.nodes) > 1:
         json_node["goodbye"] = _goodbye_json(app, plan, node, calls)
     if "file" in node.builtins and data:
@@ -238,7 +256,7 @@ def _route_json(route: Route, calls: int, health: int) -> dict[str, str]:
         return {"builtin": route.builtin}
     if route.external:
         return {"external": route.external}
-    return {"node": route.node, "url": f"http://{route.node}:{calls}", "health": f"http://{route.node}:{health}"}
+    return {"node": route.node, "url": f"https://{route.node}:{calls}", "health": f"http://{route.node}:{health}"}
 
 
 def _methods_json(graph: Graph, node: Node) -> dict[str, list[str]]:
@@ -256,7 +274,7 @@ def _exposure_json(exposure: Exposure, *, container: bool) -> dict[str, object]:
 def _goodbye_json(app: App, plan: Plan, node: Node, calls: int) -> dict[str, object]:
     value: dict[str, object] = {
         "from": list(node.told_by),
-        "to": [{"node": name, "url": f"http://{name}:{calls}"} for name in node.tells],
+        "to": [{"node": name, "url": f"https://{name}:{calls}"} for name in node.tells],
     }
     if node.told_by:
         depth = max(each.depth for each in plan.nodes if each.name in node.told_by)

@@ -81,6 +81,14 @@ class Goodbye(Record):
     patience: int
 
 
+class Tls(Record):
+    """Files in PEM: what this node shows to others, and what others' certificates are to be signed by."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
 class Node(Record):
     """One node. Times are in nanoseconds, sizes in bytes."""
 
@@ -97,6 +105,9 @@ class Node(Record):
     health: tuple[str, int] | None = None
     ports: tuple[Port, ...] = ()
     goodbye: Goodbye | None = None
+    tls: Tls | None = None
+    callers: Mapping[str, frozenset[str]] = NONE
+    """With `tls`: the services that each other node may call here."""
     descriptors: Path | None = None
     data: Path | None = None
     env_overrides: bool = False
@@ -169,6 +180,8 @@ def _node(raw: Mapping[str, Any], folder: Path) -> Node:
             for port in raw.get("ports", [])
         ),
         goodbye=_goodbye(raw.get("goodbye")),
+        tls=_tls(raw.get("tls"), folder),
+        callers={node: frozenset(services) for node, services in raw.get("callers", {}).items()},
         descriptors=path("descriptors"),
         data=path("data"),
         env_overrides=bool(raw.get("env_overrides")),
@@ -218,6 +231,12 @@ def _external(raw: Mapping[str, Any], folder: Path) -> External:
 
 def _known(route: Mapping[str, str]) -> dict[str, str]:
     return {key: route[key] for key in ("guest", "builtin", "external", "node", "url", "health") if key in route}
+
+
+def _tls(raw: Mapping[str, str] | None, folder: Path) -> Tls | None:
+    if raw is None:
+        return None
+    return Tls(certificate=folder / raw["certificate"], key=folder / raw["key"], authority=folder / raw["authority"])
 
 
 def _address(text: str | None) -> tuple[str, int] | None:

@@ -39,7 +39,7 @@ class Ending:
         self.guest: Member | None = None
         self._kernel = kernel
         self._goodbye = goodbye
-        self._peers = {node: Peer(network, url) for node, url in goodbye.receivers.items()}
+        self._peers = {node: Peer(network, url, node) for node, url in goodbye.receivers.items()}
         self._heard: set[str] = set()
         self._gone: set[str] = set()
         self._asked: dict[Call, None] = {}

@@ -79,7 +79,7 @@ class Handover:
             door,
         )
         if number >= 0:
-            self.routes[number] = Route(service=service, method=method, report=door != lines.INSIDE)
+            self.routes[number] = Route(service=service, method=method, report=door > lines.INSIDE)
 
     def reach(self, member: Member, handle: int) -> None:
         """Calls by the handle, in their usual form, are the line's from now on, where it can do them."""

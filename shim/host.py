@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
 from shim.guests.engine import Shared
-from shim.ingress import Inside, Outside
+from shim.ingress import Gate, Inside, Outside, watch_expiry
 from shim.instances import Instances
 from shim.kernel import Target
 from shim.launching import Launching
@@ -41,6 +42,7 @@ from shim.transports.threads import Place, Places, ThreadTarget
 if TYPE_CHECKING:
     from shim.externals import Externals
     from shim.grpcport import GrpcPort
+    from shim.tls import Credentials
 
 MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})
 """Variables that engines and images set by themselves: what they hold in a container is nobody's word to a guest."""
@@ -68,6 +70,7 @@ class Host:
         self._begun: list[str] = []
         """What has been started, or was to be, in that order."""
         self._ending: Ending | None = None
+        self._credentials: Credentials | None = None
         self._servers: list[Server | GrpcPort] = []
 
     def _cells_of(self, spec: config.Guest) -> list[InstanceCell]:
@@ -197,7 +200,15 @@ class Host:
             from shim.externals import Externals  # noqa: PLC0415 - for this node alone: it costs a start 20 ms
 
             self._externals = Externals(self.node)
+        if self.node.tls is not None:
+            from shim.tls import Credentials  # noqa: PLC0415 - for nodes that speak it alone: it costs a start 8 ms
+
+            self._credentials = Credentials(self.node.tls, self.node.name)
+            if not self._clock.virtual:  # which would leap from day to day
+                record = partial(self._log.record, self.node.name)
+                watch_expiry(self._credentials.expires, self._clock, self._main.scheduler, record)
         for cell in (self._main, *self._others):
+            cell.network.credentials = self._credentials
             cell.kernel.targets.update(self._targets(cell))
         if self.node.guests:
             shared = Shared(
@@ -224,7 +235,7 @@ class Host:
         for service, route in self.node.routes.items():
             if route.node:
                 methods = tuple(sorted(self.node.methods.get(service) or _files().METHODS))
-                peer, ready = Peer(here.network, route.url), Peer(here.network, route.health)
+                peer, ready = Peer(here.network, route.url, route.node), Peer(here.network, route.health)
                 found[service] = RemoteTarget(peer, ready, service, methods)
             elif service not in found:
                 home = route.guest or route.builtin or route.external
@@ -270,7 +281,8 @@ class Host:
             exported |= {service for spec in self.node.externals for service in spec.exports} | set(self._hosted)
             own = {ending.SERVICE} if self._ending is not None else set()
             door = Inside(main.kernel, frozenset(exported | own), self._goodbye)
-            self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen))
+            gate = Gate(main.kernel, self._credentials, self._goodbye) if self._credentials else None
+            self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen, gate))
         for number, port in enumerate(self.node.ports, 1):
             outside = Outside(main.kernel, port, number, transcoder, self._why_unhealthy, _own_networks())
             if port.protocol == "grpc":

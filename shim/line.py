@@ -22,7 +22,10 @@ whoever polls may enter any guest.
 CELLS = 7
 NEVER = (1 << 63) - 1
 INSIDE = 0
-"""The door that the other nodes come in by. The outside's have numbers above: each leads to what its port exposes."""
+"""
+The door that the other nodes come in by, or with numbers below one for each that is known by name. The outside's have numbers
+above: each leads to what its port exposes.
+"""
 NOTHING, OPEN, WORK, DISPATCHED, TIMER = range(5)
 """Kinds of what is taken over."""
 ALL, OWN, ENDED = range(3)
@@ -74,6 +77,7 @@ _WAKE = ctypes.CFUNCTYPE(_INT)
 _LEFT = ctypes.CFUNCTYPE(_INT, _INT, _INT, POINTER)
 _ONE = ctypes.CFUNCTYPE(_INT, _INT)
 _UNSENT = ctypes.CFUNCTYPE(_INT, _INT, POINTER, _SMALL)
+_SEAL = ctypes.CFUNCTYPE(_INT, _INT, _SMALL)
 _GO_ON = ctypes.CFUNCTYPE(ctypes.c_size_t, _INT, POINTER, _INT, _INT, _LONG)
 
 
@@ -86,6 +90,8 @@ class _Hooks(ctypes.Structure):
         ("unsent", _UNSENT),
         ("spare", _ONE),
         ("go_on", _GO_ON),
+        ("open", _SEAL),
+        ("seal", _SEAL),
     )
 
 
@@ -104,6 +110,16 @@ class Carrier(Protocol):
 
     def spare(self) -> None:
         """It is not kept by the line."""
+
+
+class Sealed(Protocol):
+    """What a connection's bytes go through: TLS. It does not close the connection while it is asked."""
+
+    def open_into(self, sealed: memoryview, plain: memoryview) -> int:
+        """What has come in; its bytes, 0 where there are none yet. There is room for a record more than has come in."""
+
+    def seal_into(self, plain: memoryview, sealed: memoryview) -> int:
+        """What is to be sent; its bytes."""
 
 
 class Hooks(Protocol):
@@ -128,6 +144,7 @@ class Line:
         self.at = make(epoll, clock.at, limit, allowed, run.encode())
         self.cells = memoryview((ctypes.c_char * (8 * CELLS)).from_address(self.at)).cast("B").cast("q")
         self.carriers: dict[int, Carrier] = {}
+        self._sealed: dict[int, Sealed] = {}
         self.fault: BaseException | None = None
         self._poll = native.bound("line_poll", _INT, POINTER, _LONG)
         self._route = native.bound("line_route", _INT, POINTER, Text, _INT, POINTER, _INT, _INT)
@@ -135,7 +152,7 @@ class Line:
         self._ready = ctypes.cast(native.bound("line_ready", POINTER, POINTER)(self.at), ctypes.POINTER(_Ready))
         self._data = native.bound("line_data", POINTER, POINTER, POINTER)
         self._length = ctypes.c_uint32()
-        self._listen = native.bound("line_listen", None, POINTER, _INT, _INT)
+        self._listen = native.bound("line_listen", None, POINTER, _INT, _INT, _INT)
         self._forget = native.bound("line_forget", None, POINTER, _INT)
         self._used = native.bound("line_used", _INT, POINTER, _INT)
         self._idle = native.bound("line_idle", _INT, POINTER, POINTER, _INT)
@@ -168,12 +185,39 @@ class Line:
             _UNSENT(unsent),
             _ONE(lambda fd: failed(self._spare, fd)),
             _GO_ON(hooks.go_on),
+            *self._sealing(),
         )
         self._kept.append(made)
         native.bound("line_equip", None, POINTER, POINTER, POINTER, POINTER)(
             self.at, store, awake, ctypes.addressof(made)
         )
         self.equipped = True
+
+    def _sealing(self) -> tuple[object, object]:
+        """The hooks for sealed connections, between the line's buffers."""
+        sealed = self._sealed
+        plain, out, cipher = (self._buffer(which) for which in range(3))
+
+        def opened(fd: int, count: int) -> int:
+            try:
+                return sealed[fd].open_into(cipher[:count], plain)
+            except BaseException as fault:
+                self.fault = fault
+                return 0
+
+        def seal(fd: int, count: int) -> int:
+            try:
+                stream = sealed.get(fd)  # it may have broken with what was sent just before
+                return stream.seal_into(out[:count], cipher) if stream is not None else 0
+            except BaseException as fault:
+                self.fault = fault
+                return 0
+
+        return _SEAL(opened), _SEAL(seal)
+
+    def _buffer(self, which: int) -> memoryview:
+        found: Text = native.bound("line_buffer", Text, POINTER, _INT)(self.at, which)  # type: ignore[assignment]
+        return memoryview((ctypes.c_char * found.len).from_address(found.at)).cast("B")
 
     # --- sockets -----------------------------------------------------------------------------------------------------
 
@@ -208,10 +252,12 @@ class Line:
     def _spare(self, fd: int) -> None:
         self.carriers[fd].spare()
 
-    def listen(self, fd: int, carrier: Carrier, door: int) -> None:
-        """Requests may come in by a door: INSIDE, from other nodes, or one of the outside's."""
+    def listen(self, fd: int, carrier: Carrier, door: int, sealed: Sealed | None = None) -> None:
+        """Requests may come in by a door: INSIDE or below, from other nodes, or one of the outside's."""
         self.carriers[fd] = carrier
-        self._listen(self.at, fd, door)
+        if sealed is not None:
+            self._sealed[fd] = sealed
+        self._listen(self.at, fd, door, sealed is not None)
 
     def used(self, fd: int) -> bool:
         """Whether a call has come in or been answered since this was asked last."""
@@ -219,18 +265,21 @@ class Line:
 
     def forget(self, fd: int) -> None:
         """The socket is about to be closed."""
+        self._sealed.pop(fd, None)
         if self.carriers.pop(fd, None) is not None:
             self._forget(self.at, fd)
 
     # --- peers -------------------------------------------------------------------------------------------------------
 
-    def peer(self) -> int:
-        """Another node, for `idle`, `take_idle`, `wants` and ways."""
-        return native.bound("line_peer", POINTER)()
+    def peer(self, *, sealed: bool) -> int:
+        """Another node, for `idle`, `take_idle`, `wants` and ways; connections to it are `sealed`, or none is."""
+        return native.bound("line_peer", POINTER, _INT)(sealed)
 
-    def idle(self, peer: int, fd: int, carrier: Carrier) -> bool:
+    def idle(self, peer: int, fd: int, carrier: Carrier, sealed: Sealed | None = None) -> bool:
         """The connection can carry a call; False: there are enough."""
         self.carriers[fd] = carrier
+        if sealed is not None:
+            self._sealed[fd] = sealed
         return bool(self._idle(self.at, peer, fd))
 
     def take_idle(self, peer: int) -> Carrier | None:

@@ -78,7 +78,7 @@ class Logbook:
                 pass
 
     def _line(self, pairs: Mapping[str, str], reading: str, wall: int) -> str:
-        return self._format({"time": _time(wall), "clock": reading, **pairs}) if self._format else _plain(pairs)
+        return self._format({"time": moment(wall), "clock": reading, **pairs}) if self._format else _plain(pairs)
 
 
 def _pairs(reserved: Mapping[str, str], text: str, fields: Mapping[str, object]) -> dict[str, str]:
@@ -91,7 +91,7 @@ def _pairs(reserved: Mapping[str, str], text: str, fields: Mapping[str, object])
     return pairs
 
 
-def _time(wall: int) -> str:
+def moment(wall: int) -> str:
     """ISO 8601 in UTC, of nanoseconds since 1970."""
     seconds, nanos = divmod(wall, 1_000_000_000)
     return f"{_second(seconds)}.{nanos // 1_000:06d}Z"
@@ -124,10 +124,11 @@ def _plain(pairs: Mapping[str, str]) -> str:
 
 
 class Rate:
-    """At most RATE records a second from one guest, all its instances together; what is beyond is dropped and counted."""
+    """At most so many records a second from one guest, all its instances together; what is beyond is dropped and counted."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, most: int = RATE) -> None:
         self._clock = clock
+        self._most = most
         self._lock = threading.Lock()
         self._second = -1
         self._count = 0
@@ -139,14 +140,14 @@ class Rate:
         with self._lock:
             if second != self._second:
                 self._second, self._count = second, 0
-            admitted = min(count, RATE - self._count)
+            admitted = min(count, self._most - self._count)
             self._count += admitted
             self._dropped += count - admitted
             return admitted
 
     def is_spent(self) -> bool:
         """Whether none is admitted now."""
-        return self._count >= RATE and self._second == self._clock.peek() // 1_000_000_000
+        return self._count >= self._most and self._second == self._clock.peek() // 1_000_000_000
 
     def told(self) -> dict[str, object]:
         """The field that tells how many were dropped since it was told last; none when none were."""

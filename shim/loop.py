@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shim.line import CELLS, POSTED, WAITS, Line
+from shim.line import CELLS, POSTED, WAITS, Line, Sealed
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 PIECE = 64 << 10
@@ -19,6 +19,7 @@ MANY = 128
 """Sockets that have their say in one poll."""
 ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """Seconds, seconds and a number: a connection that has gone without a word is noticed within half a minute."""
+GONE = "the peer closed the connection"
 HOUR = 3_600.0
 """Seconds. The system counts a wait in milliseconds, and does not count to 25 days."""
 
@@ -143,6 +144,9 @@ class Stream:
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         self._loop = loop
         self._socket = sock
+        self.fileno = sock.fileno()
+        self.sealed: Sealed | None = None
+        """Where the line is to read and write, in place of the socket."""
         self._out: deque[memoryview] = deque()
         self.on_data: Callable[[bytes], None] = lambda data: None
         self.on_close: Callable[[str], None] = lambda why: None
@@ -186,10 +190,24 @@ class Stream:
         self._watch()
         return False
 
+    def rest(self, data: bytes) -> None:
+        """Sends what the line could not: as it is, sealed where the stream is."""
+        self._write(data)
+
     @property
     def unsent(self) -> bool:
         """Whether some of what was written has not left."""
         return bool(self._out)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side is there, as far as is known."""
+        return self.connected
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it ended before the other side had read anything, since one of the two does not trust the other."""
+        return False
 
     def is_quiet(self) -> bool:
         """Whether the connection still stands and nothing has come in that was not read: asks the system, not the loop."""
@@ -247,9 +265,12 @@ class Stream:
             self.close(error.strerror or str(error))
             return
         if data:
-            self.on_data(data)
+            self._came(data)
         else:
-            self.close("the peer closed the connection")
+            self.close(GONE)
+
+    def _came(self, data: bytes) -> None:
+        self.on_data(data)
 
     def _flush(self) -> None:
         try:
@@ -266,6 +287,6 @@ class Stream:
             self.close(error.strerror or str(error))
             return
         self._watch()
-        if self.on_flushed:
+        if self.on_flushed and not self.unsent:
             flushed, self.on_flushed = self.on_flushed, None
             flushed()

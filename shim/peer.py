@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable
 from threading import Thread
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shim import connect
@@ -19,8 +20,11 @@ from shim.clock import MS, Clock
 from shim.http import Malformed, Reply
 from shim.logbook import Logbook
 from shim.loop import Loop, Stream
-from shim.messages import Code
+from shim.messages import Code, NodeError
 from shim.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from shim.tls import Credentials
 
 IDLE = 128
 """Connections kept to one peer while there is nothing to carry."""
@@ -32,6 +36,10 @@ BYTES = 64 << 20
 """Bytes of their requests, or four of the largest messages, whatever is more."""
 CONNECTING = 1_000 * MS
 """How long a connection may take to come about."""
+HANDSHAKE = 5_000 * MS
+"""How long TLS may then take: many at once are work, and none has been in vain before."""
+WARNING = 10_000 * MS
+"""Between two records that TLS with a peer does not come about."""
 TRIES = 6
 BACKOFF = 100 * MS
 """The wait before the second try is up to so long, before each later one up to twice the one before."""
@@ -51,6 +59,8 @@ class Network:
         self.clock = clock
         self.logbook = logbook
         self.limit = limit
+        self.credentials: Credentials | None = None
+        """What this node shows to those whose URL begins with https."""
 
     def resolve(self, host: str, port: int, done: Callable[[Addresses, str], None]) -> None:
         """`done` gets the addresses, or none and why, on the loop's thread."""
@@ -69,11 +79,17 @@ class Network:
 
 
 class Peer:
-    """Another node, by its URL."""
+    """Another node, by its URL; by https it is the one of that name, or nobody is talked to."""
 
-    def __init__(self, network: Network, url: str) -> None:
+    def __init__(self, network: Network, url: str, node: str = "") -> None:
+        """Raises NodeError: the URL is of https, and this node has no certificate."""
         parts = urlsplit(url)
         self.network = network
+        self._node = node
+        self._credentials = network.credentials if parts.scheme == "https" else None
+        if parts.scheme == "https" and self._credentials is None:
+            raise NodeError(f"{url} is to be called with a certificate, and this node has none: give it `tls`")
+        self._warned: int | None = None
         self.host = parts.hostname or ""
         self.port = parts.port or 80
         self.name = f"{self.host}:{self.port}"
@@ -85,7 +101,9 @@ class Peer:
         self._waiting: dict[Call, None] = {}
         """Those that wait for a connection, or for the name to be looked up; in their order."""
         self._idle: list[Connection] = []
-        self.on_line = network.loop.line.peer() if network.loop.line is not None else 0
+        self.on_line = (
+            network.loop.line.peer(sealed=self._credentials is not None) if network.loop.line is not None else 0
+        )
         """The line's name for it, where there is a line: that keeps the idle connections."""
         self._open = 0
         self._addresses: Addresses = []
@@ -187,16 +205,21 @@ class Peer:
             self.unavailable(call, error.strerror or str(error), executed=False)
             return None
         self._open += 1
-        connection = Connection(self, sock)
+        connection = Connection(self, self._stream(sock))
         self.network.scheduler.at(self.network.clock.peek() + CONNECTING, connection.give_up)
         return connection
+
+    def _stream(self, sock: socket.socket) -> Stream:
+        if self._credentials is None:
+            return Stream(self.network.loop, sock)
+        return self._credentials.calls(self.network.loop, sock, self._node)
 
     def keep(self, connection: "Connection") -> None:
         """It can carry another call."""
         line = self.network.loop.line
         if line is None and (len(self._idle) < IDLE or self._waiting):
             self._idle.append(connection)
-        elif line is None or not line.idle(self.on_line, connection.fileno, connection):
+        elif line is None or not line.idle(self.on_line, connection.fileno, connection, connection.sealed):
             connection.close("there are enough")
         if self._waiting:
             self.carry_waiting()
@@ -210,6 +233,14 @@ class Peer:
             self._addresses = []
         if self._waiting:
             self.carry_waiting()
+
+    def distrust(self, why: str) -> None:
+        """TLS did not come about: said where it is seen, since no call says more than that the peer is out of reach."""
+        now = self.network.clock.peek()
+        if self._warned is None or now - self._warned > WARNING:
+            self._warned = now
+            fields = {"peer": self._node, "address": self.name, "error": why}
+            self.network.logbook.record(self._node, "no TLS with this node", level="warn", fields=fields)
 
     # --- calls that have failed --------------------------------------------------------------------------------------
 
@@ -251,13 +282,13 @@ class Peer:
 class Connection:
     """One connection, carrying one call at a time."""
 
-    def __init__(self, peer: Peer, sock: socket.socket) -> None:
+    def __init__(self, peer: Peer, stream: Stream) -> None:
         self._peer = peer
         self._network = peer.network
-        self._stream = Stream(peer.network.loop, sock)
+        self._stream = stream
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
-        self.fileno = sock.fileno()
+        self.fileno, self.sealed = stream.fileno, stream.sealed
         self.is_usable = self._stream.is_quiet
         """Whether it can carry another call: the peer may have closed it while nobody looked, a guest computing."""
         self._call: Call | None = None
@@ -295,7 +326,7 @@ class Connection:
         self._data(data)
 
     def unsent(self, data: bytes) -> None:
-        self._stream.write(data)
+        self._stream.rest(data)
 
     def spare(self) -> None:
         if self.is_usable():
@@ -307,6 +338,12 @@ class Connection:
         """It has had time enough to come about."""
         if not self._stream.connected:
             self._stream.close(f"no connection within {CONNECTING // MS} ms")
+        elif not self._stream.is_open:
+            self._network.scheduler.at(self._network.clock.peek() + HANDSHAKE, self._give_up_tls)
+
+    def _give_up_tls(self) -> None:
+        if not self._stream.is_open:
+            self._stream.close(f"no TLS within {(CONNECTING + HANDSHAKE) // MS} ms")
 
     def close(self, why: str) -> None:
         self._lost = False
@@ -368,5 +405,8 @@ class Connection:
     def _closed(self, why: str) -> None:
         call, self._call = self._call, None
         self._peer.forget(self, lost=self._lost)
+        refused = self._stream.was_refused
+        if refused:
+            self._peer.distrust(why)
         if call is not None:
-            self._peer.unavailable(call, why, executed=not self._stream.unsent)
+            self._peer.unavailable(call, why, executed=not (refused or self._stream.unsent))

@@ -10,7 +10,7 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shim import connect
 from shim.calls import Call
@@ -20,10 +20,17 @@ from shim.kernel import Kernel
 from shim.loop import READ, Loop, Stream
 from shim.messages import NOT_EXECUTED, Code, Failure, NodeError
 
+if TYPE_CHECKING:
+    from shim.tls import TlsStream
+
 CONNECTIONS = 1_024
 """Connections open at once at one server."""
 REFUSED = 256
 """Connections beyond, which are told so; more are closed without a word."""
+STRANGERS = 512
+"""Connections at once that have not shown a certificate where one is asked for; the oldest makes room for one more."""
+HANDSHAKE = 5_000 * MS
+"""How long a connection may take to show it."""
 IDLE = 60_000 * MS
 """Between two looks for connections that lie idle."""
 PIPELINE = 16
@@ -37,7 +44,7 @@ class Door(Protocol):
 
     trusted: bool
     number: int
-    """The line's for it: line.INSIDE for the one that is trusted."""
+    """The line's for it: line.INSIDE or below for those that are trusted."""
     closed: str
     """Nobody is let in who comes by a network where this node's address begins so; "": all are."""
 
@@ -47,8 +54,23 @@ class Door(Protocol):
     def found(self, service: str, method: str) -> None:
         """A call of the method came in: the next ones may be the line's."""
 
+    def caller(self, said: str, service: str) -> str:
+        """The name of who calls a service, where one was said."""
+
     def special(self, path: str, headers: dict[str, str], body: bytes, respond: "Respond") -> bool:
         """Answers paths that are no calls; False when this is none."""
+
+
+class Gate(Protocol):
+    """Where every connection has to show a certificate."""
+
+    def stream(self, loop: Loop, sock: socket.socket) -> "TlsStream": ...
+
+    def door(self, node: str) -> Door:
+        """For whoever has shown to be this node."""
+
+    def refused(self, address: str, why: str) -> None:
+        """Somebody has not."""
 
 
 Respond = Callable[[int, str, bytes], None]
@@ -57,18 +79,29 @@ Respond = Callable[[int, str, bytes], None]
 
 class Server:
     def __init__(
-        self, loop: Loop, kernel: Kernel, door: Door, transcoder: connect.Json, address: tuple[str, int]
+        self,
+        loop: Loop,
+        kernel: Kernel,
+        door: Door,
+        transcoder: connect.Json,
+        address: tuple[str, int],
+        gate: Gate | None = None,
     ) -> None:
-        """Listens at the address. Raises NodeError: it is taken, or not this machine's."""
+        """
+        Listens at the address; where there is a `gate`, that has a door for everybody. Raises NodeError: it is taken, or not
+        this machine's.
+        """
         self.loop = loop
         self.line = loop.line if loop.line is not None and loop.line.equipped else None
         """Takes what is usual off it, where guests are."""
         self.kernel = kernel
         self.door = door
+        self.gate = gate
         self.transcoder = transcoder
         self.connections: dict[Exchange, None] = {}  # in the order they came
-        self.routes: dict[bytes, tuple[str, str]] = {}
-        """Service and method of the paths that were found to be served here."""
+        self.strangers: dict[Exchange, None] = {}
+        """Of these, those that have not shown a certificate; likewise."""
+        self._routes: dict[int, Routes] = {}
         host, port = address
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -91,16 +124,36 @@ class Server:
     def _accept(self, _: int) -> None:
         try:
             while True:
-                sock, _peer = self._socket.accept()
+                sock, address = self._socket.accept()
                 inner = self.door.closed and sock.getsockname()[0].startswith(self.door.closed)
                 if inner or len(self.connections) >= CONNECTIONS + REFUSED:
                     sock.close()
                     continue
-                self.connections[Exchange(self, sock, full=len(self.connections) >= CONNECTIONS)] = None
+                full = len(self.connections) >= CONNECTIONS
+                exchange = Exchange(self, sock, str(address[0]), full=full)
+                self.connections[exchange] = None
+                if self.gate is not None:
+                    self._estrange(exchange)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):  # it would be ready again at once, and for nothing
                 self.loop.forget(self._socket)
                 self.kernel.scheduler.at(self.kernel.clock.peek() + PAUSE, self._listen)
+
+    def _estrange(self, exchange: "Exchange") -> None:
+        """It has not shown a certificate yet."""
+        if len(self.strangers) >= STRANGERS:
+            next(iter(self.strangers)).close()
+        self.strangers[exchange] = None
+
+        def give_up() -> None:
+            if exchange in self.strangers:
+                exchange.close()
+
+        self.kernel.scheduler.at(self.kernel.clock.peek() + HANDSHAKE, give_up)
+
+    def routes(self, door: Door) -> "Routes":
+        """The paths that were found to be served to whoever comes in by the door."""
+        return self._routes.setdefault(door.number, {})
 
     def _listen(self) -> None:
         if self._socket.fileno() >= 0:
@@ -113,23 +166,35 @@ class Server:
             exchange.close()
 
 
+Routes = dict[bytes, tuple[str, str]]
+"""Path -> service and method."""
+
 PLAIN = Request(method="POST")
 """What the reply to a request of the plain form depends on (`connect.write_request`)."""
+
+
+_WORDS = "nodes call each other by TLS, with certificates\n"
+PLEASE = (
+    f"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {len(_WORDS)}\r\n"
+    f"{connect.NOT_EXECUTED}: 1\r\nconnection: close\r\n\r\n{_WORDS}"
+).encode()
+"""To who has sent a request in plain text where a certificate is asked for."""
 
 
 class Exchange:
     """One connection: request after request, each answered before the next begins."""
 
-    def __init__(self, server: Server, sock: socket.socket, *, full: bool) -> None:
+    def __init__(self, server: Server, sock: socket.socket, address: str, *, full: bool) -> None:
         """`full`: it is one too many, and its request will not be done."""
         self._full = full
+        self._address = address
         self._server = server
         self._kernel = server.kernel
         self._clock = server.kernel.logbook.clock
-        self._trusted = server.door.trusted
+        self._pass(server.door)
         self._limit = server.kernel.node.message
         self._fd = sock.fileno()
-        self._stream = Stream(server.loop, sock)
+        self._stream = Stream(server.loop, sock) if server.gate is None else self._stopped(server.gate, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
         self._requests = Requests(self._limit)
@@ -138,12 +203,35 @@ class Exchange:
         self._call: Call | None = None
         self._busy = False
         self._idle = 0
-        self._listens()
+        if server.gate is None:
+            self._listens()
+
+    def _pass(self, door: Door) -> None:
+        self._door = door
+        self._trusted = door.trusted
+        self._routes = self._server.routes(door)
+
+    def _stopped(self, gate: Gate, sock: socket.socket) -> "TlsStream":
+        """Nothing comes in before it is known who is there."""
+        stream = gate.stream(self._server.loop, sock)
+
+        def opened(node: str) -> None:
+            del self._server.strangers[self]
+            self._pass(gate.door(node))
+
+        def refused(why: str, plain: bool) -> None:
+            gate.refused(self._address, why)
+            if plain:
+                stream.rest(PLEASE)
+            stream.finish()
+
+        stream.on_open, stream.on_refused = opened, refused
+        return stream
 
     def _listens(self) -> None:
         """There is no request, nor the beginning of one: the next one may be the line's."""
         if self._server.line is not None and not self._full:
-            self._server.line.listen(self._fd, self, self._server.door.number)
+            self._server.line.listen(self._fd, self, self._door.number, self._stream.sealed)
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 
@@ -160,7 +248,7 @@ class Exchange:
     def unsent(self, data: bytes) -> None:
         self._busy, self._request = True, PLAIN
         if data:
-            self._stream.write(data)
+            self._stream.rest(data)
         elif self._stream.unsent:
             self._stream.on_flushed = self._sent
         else:
@@ -182,6 +270,7 @@ class Exchange:
 
     def _closed(self, why: str) -> None:
         self._server.connections.pop(self, None)
+        self._server.strangers.pop(self, None)
         if self._call is not None:
             self._call.end(Code.CANCELED, f"the caller is gone: {why}".encode())
 
@@ -206,15 +295,15 @@ class Exchange:
     def _begin_plain(self, data: bytes) -> bool:
         """A call in the form that most have between nodes; False when it has to go the long way."""
         plain = connect.read_request(data)
-        if plain is None or plain[0] not in self._server.routes or len(plain[-1]) > self._limit:
+        if plain is None or plain[0] not in self._routes or len(plain[-1]) > self._limit:
             return False
         path, timeout, call_id, caller, clock, body = plain
         self._busy, self._request, self._kind = True, PLAIN, connect.PROTO
         self._clock.see(clock)
-        service, method = self._server.routes[path]
-        self._server.door.found(service, method)  # again: its guest may be another instance
+        service, method = self._routes[path]
+        self._door.found(service, method)  # again: its guest may be another instance
         deadline = self._kernel.clock.peek() + timeout * MS
-        self._submit(Call(call_id, service, method, body, deadline, caller))
+        self._submit(Call(call_id, service, method, body, deadline, self._door.caller(caller, service)))
         return True
 
     def _next(self) -> None:
@@ -242,7 +331,7 @@ class Exchange:
         if self._trusted:
             self._clock.see(headers.get(connect.CLOCK, ""))
         body = request.body
-        if self._server.door.special(path, headers, body, self._respond):
+        if self._door.special(path, headers, body, self._respond):
             return
         by_get = request.method == "GET" and self._server.transcoder.has_no_side_effects(service, method)
         if by_get:
@@ -263,12 +352,13 @@ class Exchange:
         if version != "1":
             raise Failure(Code.INVALID_ARGUMENT, f"connect-protocol-version {version!r}: only 1", executed=False)
         try:
-            self._server.door.resolve(service, method)
+            self._door.resolve(service, method)
         except Failure as failure:
-            self._fail(failure.code, failure.text, executed=False, status=404)
+            status = 404 if failure.code is Code.UNIMPLEMENTED else 0
+            self._fail(failure.code, failure.text, executed=False, status=status)
             return
-        self._server.routes[f"/{service}/{method}".encode()] = service, method
-        self._server.door.found(service, method)
+        self._routes[f"/{service}/{method}".encode()] = service, method
+        self._door.found(service, method)
         if len(body) > self._limit:
             text = f"request to {service} is over limits.message of {self._limit}"
             raise Failure(Code.RESOURCE_EXHAUSTED, text, executed=False)
@@ -284,7 +374,7 @@ class Exchange:
             method=method,
             request=body,
             deadline=kernel.clock.peek() + allowed,
-            caller=headers.get(connect.CALLER, "") if self._trusted else "",
+            caller=self._door.caller(headers.get(connect.CALLER, ""), service),
         )
         connect.read_metadata(self._request.headers, call.headers)
         self._submit(call)

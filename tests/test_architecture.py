@@ -27,11 +27,11 @@ LAYERS = {
         archive explain
         image installed
         base
-        bytecode debian wheels sbom plan
+        bytecode debian wheels sbom plan policy
         placement networks graph
         lock probe protos sources
         toolchains manifest
-        wasm process schema secrets externals daemon credentials
+        wasm process schema secrets externals daemon credentials certificates
         layers state yamlfile records
         model resources oci_runtime
         errors oci_cache
@@ -50,7 +50,7 @@ LAYERS = {
         kernel peer
         member connect stdio
         calls logbook
-        scheduler
+        scheduler tls
         config clock loop
         line
         secrets
@@ -92,6 +92,7 @@ KIN = {
 }
 
 HOMES = {
+    "cryptography": {"parigot_oci.certificates"},
     "docker": {"parigot_oci.builders.engine"},
     "requests": {"parigot_oci.builders.engine", "parigot_oci.builders.registry"},
     "zstandard": {"parigot_oci.layers"},
@@ -111,8 +112,8 @@ HOMES = {
         "benchmarks.suite.compose",
     },  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
-    "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server"},
-    "ssl": {"shim.peer", "shim.server", "shim.externals", "shim.external.*"},
+    "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server", "shim.tls"},
+    "ssl": {"shim.tls", "shim.externals", "shim.external.*"},
     "ctypes": {"shim.guests.*", "shim.line", "shim.native"},
     "sqlite3": {"shim.services.*"},
 }
@@ -124,6 +125,7 @@ PURE = {
     "parigot_oci.placement",
     "parigot_oci.plan",
     "parigot_oci.picture",
+    "parigot_oci.policy",
 }
 """They decide and describe: no disk, no clock, no environment, no terminal."""
 PURE_MAY = {

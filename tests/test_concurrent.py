@@ -111,7 +111,12 @@ def replies(done: Ended) -> list[str]:
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_64_handlers_of_a_go_guest_are_open_and_answer_out_of_order(tmp_path: Path, placement: str) -> None:
     done = goroutines(tmp_path, placement, *["Reverse:"] * MANY)
-    assert replies(done) == [f"OK {MANY - 1 - place}" for place in range(MANY)]
+    places = [int(reply.removeprefix("OK ")) for reply in replies(done)]
+    assert sorted(places) == list(range(MANY))
+    if placement == "together":
+        assert places == list(reversed(range(MANY)))
+    else:  # each comes by a connection of its own, in whatever order these come about
+        assert places[0] > places[-1]
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

@@ -65,7 +65,7 @@ def test_calls_of_all_kinds_have_their_answers(tmp_path: Path, placement: str, h
         done = guests.run(node(tmp_path, [*services, driver], **settings), stdin=stdin)
         log = done.stderr.decode()
     else:
-        with placed(tmp_path, services, settings, placement) as (logs, routes):
+        with placed(tmp_path, services, driver, settings, placement) as (logs, routes):
             done = guests.run(node(tmp_path, [driver], name="program", **routes, **settings), stdin=stdin)
             log = done.stderr.decode() + "".join(path.read_text() for path in logs)
     assert done.returncode == 0, log[-3000:]

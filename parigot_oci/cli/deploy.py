@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +19,11 @@ from parigot_oci.cli.engines import connect, registry
 from parigot_oci.errors import EngineError, GraphError, LockError, Problem
 from parigot_oci.follow import followed
 from parigot_oci.image import BuiltImage, Container
-from parigot_oci.model import BUILTINS, App, Mode
+from parigot_oci.model import BUILTINS, App, Mode, Plan
 from parigot_oci.placement import INGRESS
-from parigot_oci.plan import needs_libraries
+from parigot_oci.plan import has_tls, needs_libraries
 from parigot_oci.records import merged
-from parigot_oci.state import put
+from parigot_oci.state import put, state
 from parigot_oci.targets import compose
 from parigot_oci.wheels import MACHINES
 
@@ -147,6 +148,7 @@ def build(
             warn=console.warn,
         )
         built = {name: builder.build(index) for name, index in made.items()}
+    _certify(app, plan)
     for path, text in compose.render(app, plan, built, compose.skeletons(resources.folder("compose"))).items():
         _write(app.root / path, text)
     changes = steps.changes(app, plan)
@@ -191,6 +193,20 @@ def _keep(app: App, old: lock.Lock, new: lock.Lock, *, locked: bool) -> None:
         raise LockError(Problem(what=what, file=str(lock.path(app)), hint="build once without --locked, and commit it"))
     if not locked:
         steps.save(app, new, lock.diff(old, new))
+
+
+def _certify(app: App, plan: Plan) -> None:
+    """The nodes' certificates are there, and valid for long enough."""
+    if not has_tls(plan):
+        return
+    from parigot_oci import certificates  # noqa: PLC0415 - its library costs a start 60 ms
+
+    folder, names = state(app, "tls"), [node.name for node in plan.nodes]
+    if replaced := certificates.ensure(folder, app.name, names, datetime.now(UTC)):
+        again = "what runs already needs to be started anew: docker compose up --force-recreate"
+        console.note(f"new certificates for {', '.join(replaced)}: {again}")
+    for warning in certificates.expiring(folder, datetime.now(UTC)):
+        console.warn(warning)
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,15 +3,16 @@
 import os
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from parigot_oci import call as calls
-from parigot_oci import console, lock, manifest, picture, running, wasm
+from parigot_oci import console, lock, manifest, picture, policy, running, wasm
 from parigot_oci.cli import report, steps
-from parigot_oci.errors import GuestError, ParigotError
+from parigot_oci.errors import GuestError, ParigotError, Problem
 from parigot_oci.model import App, Guest, Mode, Timeouts
 from parigot_oci.plan import make
 from parigot_oci.probe import probe
@@ -46,7 +47,7 @@ def check(
         done = found.attempt(lambda: steps.settled(app, names, known, locked=locked and protos is not None))
         found.warnings += known.warnings()
         if done:
-            found.warnings += [*done.warnings, *report.without_json(app, done.graph, known)]
+            found.warnings += [*done.warnings, *report.without_json(app, done.graph, known), *_expiring(app)]
             plan = make(app, done.graph, "split")
             found.warnings += found.attempt(lambda: steps.secrets(app, plan, needed=False)) or []
             found.warnings += found.attempt(lambda: steps.overlaps(app, plan, {})) or []
@@ -58,11 +59,23 @@ def check(
                 steps.save(app, done.lock, done.diff)
 
 
+def _expiring(app: App) -> list[Problem]:
+    folder = app.root / ".parigot" / "tls"
+    if not folder.is_dir():
+        return []
+    from parigot_oci import certificates  # noqa: PLC0415 - its library costs a start 60 ms
+
+    return certificates.expiring(folder, datetime.now(UTC))
+
+
 def graph(
     names: steps.Names = None,
     file: steps.File = None,
     form: Annotated[picture.Format, typer.Option("--format", help="How to draw it.")] = "tree",
     locked: steps.Locked = False,
+    as_policy: Annotated[
+        bool, typer.Option("--policy", help="Who may call whom between containers; or as JSON.")
+    ] = False,
 ) -> None:
     """
     Show what is needed and what is not, the start order, and which calls are local or remote.
@@ -72,10 +85,16 @@ def graph(
       parigot-oci graph
       parigot-oci graph store
       parigot-oci graph --format dot | dot -Tsvg
+      parigot-oci graph --policy
     """
+    if as_policy and form not in ("tree", "json"):
+        raise typer.BadParameter(f"--policy is words, or --format json: not {form}")
     ready = steps.prepared(steps.load(file), names, locked=locked)
     modes: tuple[Mode, ...] = ("split", "monolith", "groups") if ready.app.groups else ("split", "monolith")
     plans = tuple(steps.planned(ready, mode) for mode in modes)
+    if as_policy:
+        console.result(policy.as_json(plans) if form == "json" else policy.described(plans))
+        return
     console.result(picture.draw(ready.app, ready.settled.graph, plans, form))
 
 

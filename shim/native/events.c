@@ -53,18 +53,19 @@ static bool is_metadata_pythons(const guest_t *guest) {
 /* ---- Dispatch --------------------------------------------------------------------------------------------------------------- */
 
 /* Sends a call to another node. */
-static bool sent(way_t *way, event_t *event, int64_t left, text_t *unsent) {
+static sent_t send_event(way_t *way, event_t *event, int64_t left) {
 	guest_t *guest = way->guest;
 	line_t *line = guest->line;
-	int fd = send_request(way, event->method, left, event->request, event->request_len, &event->child, unsent);
-	if (fd < 0)
-		return false;
-	event->fd = fd;
-	connection_t *connection = connection_of(line, fd);
+	sent_t sent = send_request(way, event->method, left, event->request, event->request_len);
+	if (sent.fd < 0)
+		return sent;
+	event->fd = sent.fd;
+	event->child = sent.child;
+	connection_t *connection = connection_of(line, sent.fd);
 	connection->kind = CARRIES;
 	connection->guest = guest;
 	connection->event = event;
-	return true;
+	return sent;
 }
 
 /* A call to a guest of this line waits for it. */
@@ -106,8 +107,10 @@ static bool dispatched(way_t *way, cell_t *cells) {
 	event->method = (int32_t)method;
 	event->since = now;
 	event->when = deadline;
-	text_t unsent = {0};
-	if (way->callee != NULL ? !called(way, event, guest->base + req, len) : !sent(way, event, deadline - now, &unsent)) {
+	sent_t sent = {0};
+	if (way->callee == NULL)
+		sent = send_event(way, event, deadline - now);
+	if (way->callee != NULL ? !called(way, event, guest->base + req, len) : sent.fd < 0) {
 		event_free(event); /* its number stays unused, as one may */
 		return false;
 	}
@@ -116,8 +119,8 @@ static bool dispatched(way_t *way, cell_t *cells) {
 		line->soonest = deadline;
 	guest->control[FITTED] = is_metadata_pythons(guest) ? GONE : BARE;
 	cells[0].i64 = event->number;
-	if (unsent.len > 0) {
-		line->hooks.unsent(event->fd, unsent.at, unsent.len);
+	if (sent.unsent.len > 0) {
+		line->hooks.unsent(event->fd, sent.unsent.at, sent.unsent.len);
 		line->hooks.take_over(guest->index);
 	}
 	return true;

@@ -45,7 +45,7 @@ static outcome_t handle(guest_t *guest, work_t *work, char *body, uint32_t len) 
 /* Nanoseconds. How long a handler may run is the manifest's to say, not a stranger's. */
 static int64_t allowed(const line_t *line, const connection_t *connection, uint64_t timeout_ms) {
 	int64_t said = (int64_t)timeout_ms * MS;
-	return timeout_ms == 0 || (connection->door != INSIDE && said > line->allowed) ? line->allowed : said;
+	return timeout_ms == 0 || (!is_inside(connection) && said > line->allowed) ? line->allowed : said;
 }
 
 /* What has come in is for Python to understand. */
@@ -60,7 +60,7 @@ static outcome_t begin_request(line_t *line, connection_t *connection, route_t *
 	const char *body = line->data + request->head;
 	char *kept = NULL;
 	char own[64];
-	if (connection->door != INSIDE) {
+	if (!is_inside(connection)) {
 		char *end = put(own, (text_t){line->run, (uint32_t)strlen(line->run)});
 		request->call = (text_t){own, (uint32_t)(put_number(end, (uint64_t)++line->cells.roots) - own)};
 	}
@@ -72,7 +72,7 @@ static outcome_t begin_request(line_t *line, connection_t *connection, route_t *
 		work_release(work);
 		return unusual(line, fd);
 	}
-	if (connection->door == INSIDE)
+	if (is_inside(connection))
 		clock_see(line->clock, request->clock);
 	work->fd = fd;
 	work->route = (int32_t)(route - line->routes);
@@ -92,14 +92,14 @@ static outcome_t begin_request(line_t *line, connection_t *connection, route_t *
 
 outcome_t serve(line_t *line, int fd) {
 	connection_t *connection = connection_of(line, fd);
-	ssize_t got = recv(fd, line->data, PIECE + 1, MSG_DONTWAIT);
+	ssize_t got = receive(line, fd);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return DONE;
 	if (got <= 0)
 		return PASSED; /* Python finds the same */
 	line->data_len = (uint32_t)got;
 	request_t request;
-	if (!read_request(line->data, (size_t)got, connection->door == INSIDE, &request) || request.length > line->limit)
+	if (!read_request(line->data, (size_t)got, is_inside(connection), &request) || request.length > line->limit)
 		return unusual(line, fd);
 	route_t *route = route_of(line, request.path, connection->door);
 	guest_t *guest = route == NULL ? NULL : route->guest;
@@ -165,18 +165,29 @@ static bool give_answer(event_t *event, const uint8_t *body, uint32_t len) {
 	return true;
 }
 
-/* Sends the answer; the connection is free for the next request when all of it has left. */
-static void send_answer(guest_t *guest, work_t *work, const uint8_t *body, uint32_t len) {
-	line_t *line = guest->line;
-	if (work->fd < 0)
-		return; /* the caller is gone */
-	connection_t *connection = connection_of(line, work->fd);
-	size_t head = write_reply(line->out, len, connection->door == INSIDE ? line->clock : NULL);
+/* The answer in pieces, for it is copied. */
+static void send_sealed(line_t *line, connection_t *connection, int fd, size_t head, const uint8_t *body, uint32_t len) {
+	uint32_t done = 0;
+	do {
+		uint32_t room = (uint32_t)(sizeof line->out - head), piece = len - done < room ? len - done : room;
+		memcpy(line->out + head, body + done, piece);
+		text_t rest = connection->kind == LISTENS ? send_out(line, fd, head + piece)
+		                                          : (text_t){line->sealed, (uint32_t)line->hooks.seal(fd, (uint32_t)head + piece)};
+		if (rest.len > 0) {
+			connection->kind = PYTHONS;
+			line->hooks.unsent(fd, rest.at, rest.len);
+		}
+		done += piece;
+		head = 0;
+	} while (done < len);
+	if (connection->kind == PYTHONS)
+		line->hooks.unsent(fd, NULL, 0);
+}
+
+static void send_plain(line_t *line, connection_t *connection, int fd, size_t head, const uint8_t *body, uint32_t len) {
 	struct iovec parts[] = {{line->out, head}, {(void *)body, len}};
 	struct msghdr message = {.msg_iov = parts, .msg_iovlen = len > 0 ? 2 : 1};
-	ssize_t sent = sendmsg(work->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-	connection->kind = LISTENS;
-	connection->used = true;
+	ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent == (ssize_t)(head + len))
 		return;
 	if (sent < 0 && errno != EAGAIN && errno != EINTR)
@@ -184,11 +195,23 @@ static void send_answer(guest_t *guest, work_t *work, const uint8_t *body, uint3
 	size_t done = sent < 0 ? 0 : (size_t)sent;
 	connection->kind = PYTHONS;
 	if (done < head)
-		line->hooks.unsent(work->fd, line->out + done, (uint32_t)(head - done));
+		line->hooks.unsent(fd, line->out + done, (uint32_t)(head - done));
 	size_t skipped = done < head ? 0 : done - head;
 	if (skipped < len)
-		line->hooks.unsent(work->fd, (const char *)body + skipped, (uint32_t)(len - skipped));
-	line->hooks.unsent(work->fd, NULL, 0);
+		line->hooks.unsent(fd, (const char *)body + skipped, (uint32_t)(len - skipped));
+	line->hooks.unsent(fd, NULL, 0);
+}
+
+/* Sends the answer; the connection is free for the next request when all of it has left. */
+static void send_answer(guest_t *guest, work_t *work, const uint8_t *body, uint32_t len) {
+	line_t *line = guest->line;
+	if (work->fd < 0)
+		return; /* the caller is gone */
+	connection_t *connection = connection_of(line, work->fd);
+	size_t head = write_reply(line->out, len, is_inside(connection) ? line->clock : NULL);
+	connection->kind = LISTENS;
+	connection->used = true;
+	(connection->sealed ? send_sealed : send_plain)(line, connection, work->fd, head, body, len);
 }
 
 /* `answer` of a guest (shim/abi.py): whether it was one of the line's calls, answered in the usual way. */

@@ -2,8 +2,10 @@
 
 #include "line.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 EXPORTED line_t *line_new(int epoll, logical_t *clock, uint32_t limit, int64_t allowed, const char *run) {
 	line_t *line = calloc(1, sizeof *line);
@@ -44,9 +46,31 @@ static bool connection_reserve(line_t *line, int fd) {
 }
 
 /* A request may come in on the connection, which has none. */
-EXPORTED void line_listen(line_t *line, int fd, int32_t door) {
+EXPORTED void line_listen(line_t *line, int fd, int32_t door, int sealed) {
 	if (connection_reserve(line, fd))
-		*connection_of(line, fd) = (connection_t){.kind = LISTENS, .door = door};
+		*connection_of(line, fd) = (connection_t){.kind = LISTENS, .door = door, .sealed = sealed != 0};
+}
+
+ssize_t receive(line_t *line, int fd) {
+	if (!connection_of(line, fd)->sealed)
+		return recv(fd, line->data, PIECE + 1, MSG_DONTWAIT);
+	ssize_t got = recv(fd, line->sealed, PIECE, MSG_DONTWAIT);
+	if (got <= 0)
+		return got;
+	int opened = line->hooks.open(fd, (uint32_t)got);
+	errno = EAGAIN; /* if it is none: how TLS has ended, Python knows */
+	return opened > 0 ? opened : -1;
+}
+
+text_t send_out(line_t *line, int fd, size_t len) {
+	const char *at = line->out;
+	if (connection_of(line, fd)->sealed) {
+		len = (size_t)line->hooks.seal(fd, (uint32_t)len);
+		at = line->sealed;
+	}
+	ssize_t sent = send(fd, at, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t done = sent < 0 ? 0 : (size_t)sent;
+	return (text_t){at + done, (uint32_t)(len - done)};
 }
 
 /* The connection is to be closed: nobody here is to know it any more. */
@@ -74,13 +98,18 @@ EXPORTED int line_used(line_t *line, int fd) {
 	return used;
 }
 
-EXPORTED peer_t *line_peer(void) { return calloc(1, sizeof(peer_t)); }
+EXPORTED peer_t *line_peer(int sealed) {
+	peer_t *peer = calloc(1, sizeof(peer_t));
+	if (peer != NULL)
+		peer->sealed = sealed != 0;
+	return peer;
+}
 
 /* The connection can carry a call to the peer; 0: there are enough. */
 EXPORTED int line_idle(line_t *line, peer_t *peer, int fd) {
 	if (peer->count >= POOL || !connection_reserve(line, fd))
 		return 0;
-	*connection_of(line, fd) = (connection_t){.kind = IDLE, .peer = peer};
+	*connection_of(line, fd) = (connection_t){.kind = IDLE, .peer = peer, .sealed = peer->sealed};
 	peer->idle[peer->count++] = fd;
 	return 1;
 }
@@ -115,6 +144,12 @@ EXPORTED void guest_bar(guest_t *guest) { guest->barred = true; }
 EXPORTED const char *line_data(const line_t *line, uint32_t *len) {
 	*len = line->data_len;
 	return line->data;
+}
+
+/* The buffers that TLS goes through: `data`, `out`, `sealed`. */
+EXPORTED text_t line_buffer(const line_t *line, int which) {
+	const text_t buffers[] = {{line->data, sizeof line->data}, {line->out, sizeof line->out}, {line->sealed, sizeof line->sealed}};
+	return buffers[which];
 }
 
 EXPORTED const ready_t *line_ready(const line_t *line) { return line->ready; }

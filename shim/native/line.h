@@ -27,6 +27,7 @@ enum { HOLDS = 1, RUNG = 2, RUNS = 4 }; /* of HELD: calls or events; some of the
 
 enum {
 	PIECE = 64 << 10, /* bytes of a message that goes this way, head included */
+	RECORD = 17 << 10, /* and of a record of TLS, whose beginning may have come in before */
 	START_MAX = 1024, /* bytes that a request begins with, and of its guest's name */
 	GRACE = 100,      /* milliseconds that a guest may compute past its deadline */
 	ID_MAX = 2048,    /* bytes of a call's id */
@@ -49,7 +50,7 @@ typedef struct {
 #define NEVER INT64_MAX
 #define HOUR (3600 * 1000 * MS)
 
-enum { INSIDE = 0 }; /* the door of the other nodes: shim/server.py */
+enum { INSIDE = 0 }; /* the door of the other nodes; below, those of each that is known: shim/server.py */
 
 typedef struct work {
 	int32_t refs;
@@ -76,6 +77,7 @@ typedef struct {
 	int idle[POOL];
 	int count;
 	int wanted; /* calls of Python's wait for a connection */
+	bool sealed; /* its connections are */
 } peer_t;
 
 /* A method that a guest has resolved: of another node, or of a guest of this line. */
@@ -151,7 +153,8 @@ typedef struct {
 typedef struct {
 	enum { PYTHONS, LISTENS, IDLE, CARRIES, WAITED } kind;
 	bool used;
-	int32_t door; /* that it has come in by: INSIDE, or one of the outside's */
+	bool sealed;  /* by TLS, which is Python's */
+	int32_t door; /* that it has come in by: INSIDE or below, or one of the outside's */
 	peer_t *peer;   /* of one to another node */
 	guest_t *guest; /* whose call it carries: */
 	event_t *event; /* one that goes out, */
@@ -184,6 +187,8 @@ typedef struct {
 	int (*unsent)(int32_t fd, const char *data, uint32_t len); /* of an answer: nothing at the end */
 	int (*spare)(int32_t fd); /* a connection that is not to be kept, or that a call waits for */
 	void *(*go_on)(int32_t guest, cell_t *cells, int32_t fd, int32_t child, int64_t deadline); /* a call, from here */
+	int (*open)(int32_t fd, uint32_t len); /* `sealed`, into `data`: its bytes, 0 where there are none yet */
+	int (*seal)(int32_t fd, uint32_t len); /* `out`, into `sealed`: its bytes */
 } hooks_t;
 
 typedef struct line {
@@ -215,8 +220,9 @@ typedef struct line {
 	event_t *taken_event;
 	ready_t ready[BATCH];
 	uint32_t data_len; /* bytes read last, for Python to look at */
-	char data[PIECE + 1];
+	char data[PIECE + RECORD];
 	char out[PIECE + HEAD_MAX];
+	char sealed[PIECE + RECORD]; /* as it comes and goes */
 } line_t;
 
 enum { LEFT_SETTLED, LEFT_REFUSED, LEFT_BROKEN };
@@ -233,6 +239,11 @@ route_t *route_of(line_t *line, text_t path, int32_t door);
 /* The connection is to be closed, or is Python's: nobody here is to know it any more. */
 void line_forget(line_t *line, int fd);
 void keep_idle(line_t *line, int fd);
+/* As `recv` into `data`, without waiting. */
+ssize_t receive(line_t *line, int fd);
+/* As `send` of `out`, without waiting. Returns what is to be sent by Python, or of length 0: all has left. */
+text_t send_out(line_t *line, int fd, size_t len);
+static inline bool is_inside(const connection_t *connection) { return connection->door <= INSIDE; }
 /* turn.c. Waits at most until then for sockets, 0: not at all. Returns how many of BATCH have something to say. */
 int wait_until(line_t *line, struct epoll_event *events, int64_t until);
 
@@ -273,11 +284,13 @@ bool may_wait(const guest_t *guest);
 /* outbound.c: calls that go out */
 /* Whether a connection stands and nothing has come in on it. */
 bool is_quiet(int fd);
-/*
- * The connection that a request has been sent on, but for what is `unsent`; -1: none is idle. `left`: nanoseconds for it;
- * `child`: the number that its work gives it.
- */
-int send_request(way_t *way, int32_t method, int64_t left, const void *body, uint32_t len, int32_t *child, text_t *unsent);
+typedef struct {
+	int fd;        /* the connection that carries it; -1: none is idle */
+	int32_t child; /* the number that its work has given it */
+	text_t unsent; /* what Python is to send; of length 0: all has left */
+} sent_t;
+/* Sends a request. `left`: nanoseconds for it. */
+sent_t send_request(way_t *way, int32_t method, int64_t left, const void *body, uint32_t len);
 bool is_usual(const way_t *way, uint32_t method, uint32_t req, uint32_t len, int32_t timeout);
 /* The reply on a connection: NULL where Python has to look at what came, if anything did. */
 const char *receive_reply(line_t *line, int fd, uint32_t *len);

@@ -36,23 +36,21 @@ static size_t write_head(way_t *way, int32_t method, int64_t left, uint32_t len,
 	return write_request(out, way->methods[method].head, &request, (uint64_t)child, guest->line->clock);
 }
 
-int send_request(way_t *way, int32_t method, int64_t left, const void *body, uint32_t len, int32_t *child, text_t *unsent) {
+sent_t send_request(way_t *way, int32_t method, int64_t left, const void *body, uint32_t len) {
 	guest_t *guest = way->guest;
 	line_t *line = guest->line;
-	int fd = take_idle(line, way->peer);
-	if (fd < 0)
-		return -1;
-	*child = next_child(guest);
-	size_t head = write_head(way, method, left, len, *child);
+	sent_t sent = {.fd = take_idle(line, way->peer)};
+	if (sent.fd < 0)
+		return sent;
+	sent.child = next_child(guest);
+	size_t head = write_head(way, method, left, len, sent.child);
 	memcpy(line->out + head, body, len);
-	ssize_t sent = send(fd, line->out, head + len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	size_t done = sent < 0 ? 0 : (size_t)sent;
-	*unsent = (text_t){line->out + done, (uint32_t)(head + len - done)};
-	return fd;
+	sent.unsent = send_out(line, sent.fd, head + len);
+	return sent;
 }
 
 const char *receive_reply(line_t *line, int fd, uint32_t *len) {
-	ssize_t got = recv(fd, line->data, PIECE + 1, MSG_DONTWAIT);
+	ssize_t got = receive(line, fd);
 	line->data_len = got > 0 ? (uint32_t)got : 0;
 	return got > 0 ? read_reply(line->data, (size_t)got, line->limit, line->clock, len) : NULL;
 }
@@ -93,21 +91,22 @@ EXPORTED void *line_call(void *env, void *caller, cell_t *cells, size_t count) {
 	if (is_deep(line->store, cells) || line->queued > 0 || !is_usual(way, method, req, len, cells[6].i32) || !in_bounds(guest, resp, room))
 		return way->python(NULL, caller, cells, count);
 	int64_t now = monotonic(), deadline = deadline_of(guest, now);
-	text_t unsent;
-	int32_t child = 0;
-	int fd = deadline <= now ? -1 : send_request(way, (int32_t)method, deadline - now, guest->base + req, len, &child, &unsent);
+	sent_t sent = {.fd = -1};
+	if (deadline > now)
+		sent = send_request(way, (int32_t)method, deadline - now, guest->base + req, len);
+	int fd = sent.fd;
 	if (fd < 0)
 		return way->python(NULL, caller, cells, count);
 	connection_t *connection = connection_of(line, fd);
 	connection->kind = WAITED;
 	line->data_len = 0;
-	const char *reply = unsent.len > 0 ? NULL : await_reply(line, fd, deadline, &got);
+	const char *reply = sent.unsent.len > 0 ? NULL : await_reply(line, fd, deadline, &got);
 	connection = connection_of(line, fd);
 	if (reply == NULL || got > room) {
 		connection->kind = PYTHONS;
-		if (unsent.len > 0)
-			line->hooks.unsent(fd, unsent.at, unsent.len);
-		return line->hooks.go_on(guest->index, cells, fd, child, deadline);
+		if (sent.unsent.len > 0)
+			line->hooks.unsent(fd, sent.unsent.at, sent.unsent.len);
+		return line->hooks.go_on(guest->index, cells, fd, sent.child, deadline);
 	}
 	memcpy(guest->base + resp, reply, got);
 	guest->control[REPLY] = (int32_t)resp;

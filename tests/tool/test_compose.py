@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parigot_oci import plan, resources
+from parigot_oci import certificates, plan, resources
 from parigot_oci.errors import OutputError
 from parigot_oci.image import BuiltImage, Container
 from parigot_oci.model import App, Declaration, Edge, Graph, Guest, Limits, Mode, Plan, Port, Timeouts
@@ -191,3 +191,21 @@ def test_an_image_of_a_registry_is_pulled_where_it_is_missing_and_others_never()
     for found, policy in ((remote, "missing"), (images(made), "never")):
         text = compose.render(APP, made, found, PARTS)[compose.FILE]
         assert {each["pull_policy"] for each in yaml.safe_load(text)["services"].values()} == {policy}
+
+
+def test_a_node_has_the_files_that_its_node_json_names_and_nobody_else_s() -> None:
+    made = plan.make(APP, PROGRAM, "split")
+    document = yaml.safe_load(rendered("program-split"))
+    for node in made.nodes:
+        named = plan.node_json(APP, made, node, wasm=lambda guest: guest.name)["tls"]
+        mounted = {
+            each["target"]: document["secrets"][each["source"]]["file"]
+            for each in document["services"][node.name]["secrets"]
+        }
+        own = certificates.files(Path(compose.CERTIFICATES), node.name)
+        assert isinstance(named, dict)
+        assert {key: mounted[Path(path).name] for key, path in named.items()} == {
+            key: f"./{getattr(own, key)}" for key in ("certificate", "key", "authority")
+        }
+        assert len(mounted) == 3
+    assert "secrets" not in yaml.safe_load(rendered("program-monolith"))

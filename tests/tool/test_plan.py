@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from parigot_oci import policy
 from parigot_oci.errors import GraphError
 from parigot_oci.graph import resolve
 from parigot_oci.model import App, Exposure, Graph, Mode, Plan, Port, Route, Timeouts
@@ -103,7 +104,7 @@ def test_a_monolith_is_one_node_named_after_its_program() -> None:
     assert node.guests == ("base", "left", "right", "client")
     assert node.routes["file.v1.FileService"] == Route(builtin="file")
     assert node.routes[service("base")] == Route(guest="base")
-    assert (node.told_by, node.tells, node.called) == ((), (), False)
+    assert (node.told_by, node.tells, node.callers) == ((), (), {})
 
 
 def test_a_monolith_of_services_is_named_after_the_app() -> None:
@@ -186,7 +187,7 @@ def test_patience_counts_the_startups_below_the_program() -> None:
     assert said["file"]["goodbye"] == {"from": ["base"], "to": [], "patience_ms": 2000}
     assert said["left"]["goodbye"] == {
         "from": ["client", "ingress"],
-        "to": [{"node": "base", "url": "http://base:8000"}],
+        "to": [{"node": "base", "url": "https://base:8000"}],
         "program": "client",
         "patience_ms": 4000,
     }
@@ -244,7 +245,7 @@ def test_a_program_in_a_group_makes_that_the_programs_node() -> None:
     plan = grouped(*exposed_diamond(), front=("client", "left"))
     assert plan.program_node == "front"
     front = next(node for node in plan.nodes if node.name == "front")
-    assert (front.guests, front.called, front.tells) == (("left", "client"), True, ("base", "right"))
+    assert (front.guests, bool(front.callers), front.tells) == (("left", "client"), True, ("base", "right"))
     assert front.told_by == ("ingress",)
 
 
@@ -280,3 +281,42 @@ def test_each_edge_is_told_once_whatever_the_mode(mode: Mode) -> None:
 
 def edges_of(node: Any) -> set[tuple[str, str]]:
     return {(guest["name"], need) for guest in node["guests"] for need in guest["requires"] if need in node["routes"]}
+
+
+def test_each_node_is_called_by_those_alone_that_require_something_of_it() -> None:
+    it, graph = exposed_diamond()
+    plan = split(it, graph)
+    nodes = {node.name: node for node in plan.nodes}
+    assert nodes["left"].callers == {"client": (service("left"),), "ingress": (service("left"),)}
+    assert nodes["base"].callers == {"left": (service("base"),), "right": (service("base"),)}
+    assert nodes["file"].callers == {"base": ("file.v1.FileService",)}
+    assert nodes["client"].callers == {}
+    said = node_json(it, plan, nodes["base"], wasm=lambda guest: guest.name)
+    assert said["callers"] == {"left": [service("base")], "right": [service("base")]}
+    assert policy.described([plan]).splitlines() == [
+        "file may be called by",
+        "  base: file.v1.FileService",
+        "base may be called by",
+        f"  left: {service('base')}",
+        f"  right: {service('base')}",
+        "left may be called by",
+        f"  client: {service('left')}",
+        f"  ingress: {service('left')}",
+        "right may be called by",
+        f"  client: {service('right')}",
+        f"  ingress: {service('right')}",
+        "client: nobody may call it",
+        "ingress: nobody may call it",
+    ]
+    assert json.loads(policy.as_json([plan]))["split"]["left"] == {
+        "callers": {"client": [service("left")], "ingress": [service("left")]},
+        "goodbye": ["client", "ingress"],
+    }
+
+
+def test_one_node_alone_has_no_certificate_and_nobody_to_tell_apart() -> None:
+    it, graph = exposed_diamond()
+    plan = make(it, graph, "monolith")
+    (node,) = plan.nodes
+    assert not {"tls", "callers"} & set(node_json(it, plan, node, wasm=lambda guest: guest.name))
+    assert policy.described([plan]) == "one node in each mode: no calls between nodes"

@@ -1,0 +1,385 @@
+"""Nodes call each other by TLS, and each may call what it requires of another: nobody else comes in, and nothing else."""
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parigot_oci import certificates
+from shim.clock import MS, VirtualClock
+from shim.ingress import watch_expiry
+from shim.scheduler import Scheduler
+from tests import guests
+from tests.guests import Guest, free_ports, node, program, service
+from tests.placements import shown
+from tests.shim.running import Process, started, wait_for
+
+pytestmark = [pytest.mark.calls, pytest.mark.guarded, pytest.mark.native]
+
+OPEN, SHUT = "test.v1.Open", "test.v1.Shut"
+"""Two services of the node `callee`, of which the node `caller` requires the first one."""
+GOODBYE, ATTEND = "/parigot.v1.Node/Goodbye", "/parigot.v1.Node/Attend"
+YEARS = timedelta(days=4 * 365)
+HANDSHAKE = 5.0
+"""Seconds that one may take: shim/server.py."""
+
+
+def certify(folder: Path, nodes: Sequence[str], ago: timedelta = timedelta()) -> None:
+    """Certificates as they were made so long ago; by an authority that is older, and still valid."""
+    now = datetime.now(UTC)
+    certificates.ensure(folder, "test", (), now - YEARS)
+    certificates.ensure(folder, "test", nodes, now - ago)
+
+
+@dataclass(frozen=True)
+class Callee:
+    port: int
+    folder: Path
+    """Where its certificates are."""
+    process: Process
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def waits_for(self, text: str, times: int = 1) -> str:
+        return wait_for(self.folder / "log", text, times)
+
+
+@contextlib.contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[Callee]:
+    """A node that `caller` may call, and say goodbye to; `stranger` has a certificate, too."""
+    certify(folder, ["callee", "caller", "stranger"])
+    inside, health = free_ports(2)
+    callee = service("callee", exports={OPEN: ["M"], SHUT: ["M"]})
+    path = node(
+        folder,
+        [callee],
+        name="callee",
+        **{
+            "tls": shown(folder, "callee"),
+            "callers": {"caller": [OPEN]},
+            "goodbye": {"from": ["caller"], "to": [], "patience_ms": 60_000},
+            "listen": f"127.0.0.1:{inside}",
+            "health": f"127.0.0.1:{health}",
+            **settings,
+        },
+    )
+    with started(path) as process:
+        wait_for(folder / "log", "text=ready")
+        yield Callee(inside, folder, process)
+
+
+def context(folder: Path, name: str = "") -> ssl.SSLContext:
+    """Of a caller that shows the certificate of that name, or none, and knows others by the folder's authority."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.load_verify_locations(folder / "authority.pem")
+    made.check_hostname = False
+    if name:
+        files = certificates.files(folder, name)
+        made.load_cert_chain(files.certificate, files.key)
+    return made
+
+
+def ask(
+    callee: Callee, tls: ssl.SSLContext | None, path: str = f"/{OPEN}/M", body: bytes = b"hello", **headers: str
+) -> tuple[int, bytes, str]:
+    """Status, body, and whether it was `not executed`. Raises OSError: there is no connection."""
+    if tls is None:
+        connection = http.client.HTTPConnection("127.0.0.1", callee.port, timeout=10)
+    else:
+        connection = http.client.HTTPSConnection("127.0.0.1", callee.port, timeout=10, context=tls)
+    with contextlib.closing(connection):
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        connection.request("POST", path, body, {"content-type": "application/proto", **named})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.getheader("parigot-not-executed") or ""
+
+
+def code(body: bytes) -> str:
+    return str(json.loads(body)["code"])
+
+
+def test_a_peer_that_requires_a_service_is_answered(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        assert ask(callee, context(tmp_path, "caller")) == (200, b"hello", "")
+        assert "level=warn" not in callee.log
+
+
+def test_bytes_of_any_number_go_both_ways(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        for size in (0, 1, 16_383, 16_384, 16_385, 61_000, 65_536, 70_000, 1 << 20, 15 << 20):
+            body = bytes(index * 7 % 251 for index in range(min(size, 5_000))) * (size // 5_000 + 1)
+            assert ask(callee, context(tmp_path, "caller"), body=body[:size]) == (200, body[:size], "")
+
+
+def test_requests_in_one_record_and_in_many_are_answered_in_their_order(tmp_path: Path) -> None:
+    def request(number: int) -> bytes:
+        body = str(number).encode()
+        head = f"POST /{OPEN}/M HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+    with running(tmp_path) as callee, socket.create_connection(("127.0.0.1", callee.port), 10) as sock:
+        stream = context(tmp_path, "caller").wrap_socket(sock)
+        with stream.makefile("rb") as answers:
+
+            def answered() -> bytes:
+                while (line := answers.readline()) != b"\r\n":
+                    if line.startswith(b"content-length: "):
+                        length = int(line.split()[1])
+                return answers.read(length)
+
+            for number in range(5):
+                stream.sendall(request(number))
+                assert answered() == str(number).encode()
+            stream.sendall(b"".join(request(number) for number in range(12)))
+            assert [answered() for _ in range(12)] == [str(number).encode() for number in range(12)]
+            for byte in request(7):
+                stream.sendall(bytes([byte]))
+            assert answered() == b"7"
+
+
+def test_plain_text_is_refused_and_said_so(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        status, body, not_executed = ask(callee, None)
+        assert (status, not_executed) == (400, "1")
+        assert b"TLS" in body
+        with socket.create_connection(("127.0.0.1", callee.port), 10) as sock:
+            sock.sendall(b"\x00\x00 no TLS, and no HTTP")
+            assert b"HTTP" not in sock.recv(100)
+        log = callee.waits_for('text="connection refused"', 2)
+        assert log.count('error="plain text, and not TLS"') >= 1
+        assert "peer=127.0.0.1" in log
+        assert ask(callee, context(tmp_path, "caller"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "how", ["none", "another authority's", "an expired one", "one that is not valid yet", "old TLS"]
+)
+def test_who_shows_no_certificate_that_is_valid_is_refused(tmp_path: Path, how: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with running(tmp_path) as callee:
+        tls = context(tmp_path, "" if how == "none" else "caller")
+        if how == "another authority's":
+            certify(other, ["caller"])
+        elif how != "none":
+            for name in ("authority.pem", "authority.key"):
+                (other / name).write_bytes((tmp_path / name).read_bytes())
+            ago = YEARS if how == "an expired one" else timedelta(days=-3)
+            certify(other, ["caller"], ago)
+        if how == "old TLS":
+            tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        elif how != "none":
+            files = certificates.files(other, "caller")
+            tls.load_cert_chain(files.certificate, files.key)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            ask(callee, tls)
+        log = callee.waits_for('text="connection refused"')
+        assert "error=" in log
+        assert ask(callee, context(tmp_path, "caller"))[0] == 200
+
+
+def test_another_node_of_the_app_is_denied_what_it_does_not_require(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        status, body, not_executed = ask(callee, context(tmp_path, "stranger"), parigot_caller="caller")
+        assert (status, code(body), not_executed) == (403, "permission_denied", "1")
+        log = callee.waits_for('text="call refused"')
+        assert "peer=stranger" in log
+        assert f"method={OPEN}/M" in log
+
+
+def test_a_peer_is_denied_another_service_than_it_requires_before_and_after_one_that_it_does(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        tls = context(tmp_path, "caller")
+        for _ in range(3):
+            status, body, not_executed = ask(callee, tls, f"/{SHUT}/M")
+            assert (status, code(body), not_executed) == (403, "permission_denied", "1")
+            assert ask(callee, tls) == (200, b"hello", "")
+        assert code(ask(callee, tls, "/test.v1.Nowhere/M")[1]) == "permission_denied"
+        assert code(ask(callee, tls, f"/{OPEN}/Other")[1]) == "unimplemented"
+
+
+def test_one_connection_that_the_native_line_has_is_denied_the_same(tmp_path: Path) -> None:
+    """Each peer has a door of its own: what one has called is not open to another."""
+    with running(tmp_path, callers={"caller": [OPEN], "stranger": [SHUT]}) as callee, contextlib.ExitStack() as stack:
+        connections = {
+            name: stack.enter_context(
+                contextlib.closing(
+                    http.client.HTTPSConnection("127.0.0.1", callee.port, timeout=10, context=context(tmp_path, name))
+                )
+            )
+            for name in ("caller", "stranger")
+        }
+        for _ in range(3):
+            for name, may, may_not in (("caller", OPEN, SHUT), ("stranger", SHUT, OPEN)):
+                for asked, expected in ((may, 200), (may, 200), (may_not, 403), (may, 200)):
+                    connections[name].request("POST", f"/{asked}/M", b"", {"content-type": "application/proto"})
+                    answer = connections[name].getresponse()
+                    answer.read()
+                    assert answer.status == expected
+
+
+def test_a_goodbye_is_heard_from_those_alone_that_may_say_it(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        for path in (GOODBYE, ATTEND):
+            status, body, _ = ask(callee, context(tmp_path, "stranger"), path, b"", parigot_caller="caller")
+            assert (status, code(body)) == (403, "permission_denied")
+        assert ask(callee, context(tmp_path, "caller"))[0] == 200, "it goes on"
+        assert ask(callee, context(tmp_path, "caller"), GOODBYE, b"", parigot_caller="somebody")[0] == 200
+        assert callee.process.wait(10) == 0
+
+
+def test_a_handshake_that_trickles_holds_nobody_up_and_ends(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        tls = context(tmp_path, "caller")
+        coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.wrap_bio(coming, going).do_handshake()
+        hello = going.read()
+        begun = time.monotonic()
+        with socket.create_connection(("127.0.0.1", callee.port), 10) as slow:
+            slow.settimeout(3 * HANDSHAKE)
+            for byte in hello[:40]:
+                slow.sendall(bytes([byte]))
+                called = time.monotonic()
+                assert ask(callee, tls)[0] == 200
+                assert time.monotonic() - called < 2
+            assert slow.recv(1) == b"", "it is closed"
+        assert HANDSHAKE - 0.5 < time.monotonic() - begun < 3 * HANDSHAKE
+
+
+def test_hundreds_that_say_nothing_do_not_keep_a_peer_out(tmp_path: Path) -> None:
+    with running(tmp_path) as callee, contextlib.ExitStack() as stack:
+        for _ in range(700):
+            stack.enter_context(socket.create_connection(("127.0.0.1", callee.port), 10))
+        assert ask(callee, context(tmp_path, "caller"))[0] == 200
+
+
+# --- the side that calls ---------------------------------------------------------------------------------------------
+
+
+def calls(folder: Path, port: int, *args: str, **settings: Any) -> tuple[str, str]:
+    """A program in the node `caller` calls: its output, and its log."""
+    (folder / "calling").mkdir()
+    health = free_ports(1)[0]
+    driver = program(*args, requires=(OPEN,))
+    routes = guests.routes_to(
+        Guest(name="callee", wasm=Path(), exports={OPEN: ("M",)}), f"https://127.0.0.1:{port}", ""
+    )
+    for route in routes.values():
+        route["health"] = settings.pop("health", f"http://127.0.0.1:{health}")  # type: ignore[index]
+    made = node(
+        folder / "calling",
+        [driver],
+        name="caller",
+        **{"routes": routes, "methods": {OPEN: ["M"]}, "tls": shown(folder, "caller"), **settings},
+    )
+    done = guests.run(made)
+    return done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize("whose", ["callee", "caller"])
+def test_a_certificate_that_has_expired_ends_calls_and_both_sides_say_why(tmp_path: Path, whose: str) -> None:
+    certify(tmp_path, [whose], YEARS)
+    certify(tmp_path, [{"callee": "caller", "caller": "callee"}[whose]])
+    with started_with(tmp_path) as (callee, health):
+        said, log = calls(tmp_path, callee.port, f"{OPEN}/M:hello:1500", health=health)
+    assert said.startswith(f"{OPEN}/M UNAVAILABLE")
+    assert "(not executed)" in said
+    assert 'text="no TLS with this node"' in log
+    assert "certificate" in log.partition('text="no TLS with this node"')[2].partition("\n")[0]
+    assert 'text="connection refused"' in callee.log
+    expired = log if whose == "caller" else callee.log
+    assert 'text="certificate has expired"' in expired
+
+
+@contextlib.contextmanager
+def started_with(folder: Path, name: str = "callee") -> Iterator[tuple[Callee, str]]:
+    """The callee, with the certificates as they are in the folder, and the URL of its health."""
+    inside, health = free_ports(2)
+    path = node(
+        folder,
+        [service("callee", exports={OPEN: ["M"]})],
+        name=name,
+        tls=shown(folder, name),
+        callers={"caller": [OPEN]},
+        listen=f"127.0.0.1:{inside}",
+        health=f"127.0.0.1:{health}",
+    )
+    with started(path) as process:
+        wait_for(folder / "log", "text=ready")
+        yield Callee(inside, folder, process), f"http://127.0.0.1:{health}"
+
+
+def test_a_node_that_is_another_than_the_one_called_gets_no_call(tmp_path: Path) -> None:
+    certify(tmp_path, ["somebody", "caller"])
+    with started_with(tmp_path, "somebody") as (callee, health):
+        said, log = calls(tmp_path, callee.port, f"{OPEN}/M:hello:1500", health=health)
+    assert said.startswith(f"{OPEN}/M UNAVAILABLE")
+    assert "(not executed)" in said
+    assert "callee" in log
+    assert 'text="no TLS with this node"' in log
+
+
+def test_calls_of_one_program_go_by_few_handshakes(tmp_path: Path) -> None:
+    certify(tmp_path, ["callee", "caller"])
+    with started_with(tmp_path) as (callee, health):
+        said, log = calls(
+            tmp_path, callee.port, *[f"{OPEN}/M:@{size}" for size in (10, 70_000, 10, 16_384) * 20], health=health
+        )
+    assert said.count("same") + said.count(f"{OPEN}/M OK 10 ") == 80, log
+    assert "level=warn" not in log + callee.log
+
+
+@pytest.mark.parametrize(("left", "level"), [(timedelta(days=20), "warn"), (-timedelta(days=20), "error")])
+def test_a_node_says_at_its_start_when_its_certificate_expires(tmp_path: Path, left: timedelta, level: str) -> None:
+    certify(tmp_path, ["callee"], certificates.NODE - left)
+    with started_with(tmp_path) as (callee, _):
+        (line,) = [line for line in callee.log.splitlines() if 'text="certificate' in line]
+    assert f"level={level}" in line
+    assert f"expires={datetime.now(UTC) + left:%Y-%m-%d}" in line
+
+
+def test_a_node_without_its_files_or_with_another_s_does_not_start(tmp_path: Path) -> None:
+    certify(tmp_path, ["callee", "other"])
+    files = shown(tmp_path, "callee")
+    for wrong, said in (
+        ({**files, "key": str(tmp_path / "nowhere")}, "nowhere: No such file"),
+        ({**files, "key": shown(tmp_path, "other")["key"]}, "key values mismatch"),
+        (shown(tmp_path, "other"), "certificate is not valid"),
+        ({**files, "authority": files["key"]}, "no TLS"),
+    ):
+        path = node(
+            tmp_path, [service("callee", exports={OPEN: ["M"]})], name="callee", tls=wrong, listen="127.0.0.1:1"
+        )
+        done = guests.run(path)
+        assert done.returncode == 1
+        assert said in done.stderr.decode()
+        assert "parigot-oci build" in done.stderr.decode()
+
+
+def test_a_node_looks_every_day_whether_its_certificate_is_about_to_expire() -> None:
+    clock, day = VirtualClock(1), 86_400
+    scheduler = Scheduler(clock, lambda timeout: None)
+    expires = clock.wall() // 1_000_000_000 + 32 * day + 60
+    said: list[tuple[int, str]] = []
+
+    def record(text: str, *, level: str, fields: dict[str, str]) -> None:
+        assert fields["expires"].startswith("2000-02-02T00:01")
+        said.append((clock.peek() // (day * 1_000 * MS), f"{level} {text}"))
+
+    watch_expiry(expires, clock, scheduler, record)
+    scheduler.drive(lambda: len(said) == 32, lambda: False)
+    assert said[0] == (3, "warn certificate is about to expire")
+    assert said[-2:] == [(33, "error certificate has expired"), (34, "error certificate has expired")]
+    assert [at for at, _ in said] == list(range(3, 35))
