@@ -29,7 +29,7 @@ from shim.logbook import Lines, Logbook, Rate
 from shim.loop import Loop, wait_ready
 from shim.member import Member
 from shim.messages import NodeError
-from shim.peer import Network
+from shim.network import Network
 from shim.runner import Runner
 from shim.scheduler import Scheduler
 from shim.stdio import LoggedStdio, ProgramStdio

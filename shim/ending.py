@@ -15,7 +15,8 @@ from shim.config import Goodbye
 from shim.kernel import Kernel
 from shim.member import Member
 from shim.messages import Code
-from shim.peer import Network, Peer
+from shim.network import Network
+from shim.peer import Peer
 from shim.transports.remote import ask
 
 SERVICE, GOODBYE, ATTEND = "parigot.v1.Node", "Goodbye", "Attend"

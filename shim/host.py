@@ -282,6 +282,7 @@ class Host:
             own = {ending.SERVICE} if self._ending is not None else set()
             door = Inside(main.kernel, frozenset(exported | own), self._goodbye)
             gate = Gate(main.kernel, self._credentials, self._goodbye) if self._credentials else None
+            door = gate.door("") if gate is not None else door  # of nobody
             self._servers.append(Server(main.loop, main.kernel, door, transcoder, self.node.listen, gate))
         for number, port in enumerate(self.node.ports, 1):
             outside = Outside(main.kernel, port, number, transcoder, self._why_unhealthy, _own_networks())

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from shim import connect, vitals
 from shim.clock import MS, Clock
 from shim.config import Port
+from shim.doors import Respond
 from shim.kernel import Kernel
 from shim.line import INSIDE
 from shim.logbook import Rate, moment
 from shim.member import State
 from shim.messages import Code, Failure
 from shim.scheduler import Scheduler
-from shim.server import Respond
 
 if TYPE_CHECKING:
     from shim.tls import Credentials

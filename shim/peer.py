@@ -9,22 +9,15 @@ again, and so is one that the other node says it has not begun: docs/decisions/0
 import errno
 import os
 import socket
-from collections.abc import Callable
-from threading import Thread
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shim import connect
 from shim.calls import Call
-from shim.clock import MS, Clock
+from shim.clock import MS
 from shim.http import Malformed, Reply
-from shim.logbook import Logbook
-from shim.loop import Loop, Stream
+from shim.loop import Stream
 from shim.messages import Code, NodeError
-from shim.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from shim.tls import Credentials
+from shim.network import Addresses, Network
 
 IDLE = 128
 """Connections kept to one peer while there is nothing to carry."""
@@ -45,37 +38,6 @@ BACKOFF = 100 * MS
 """The wait before the second try is up to so long, before each later one up to twice the one before."""
 ERROR = 64 << 10
 """Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
-
-Addresses = list[tuple[int, tuple[object, ...]]]
-
-
-class Network:
-    """What all peers of a thread share."""
-
-    def __init__(self, loop: Loop, scheduler: Scheduler, clock: Clock, logbook: Logbook, limit: int) -> None:
-        """`limit`: bytes that a message may have."""
-        self.loop = loop
-        self.scheduler = scheduler
-        self.clock = clock
-        self.logbook = logbook
-        self.limit = limit
-        self.credentials: Credentials | None = None
-        """What this node shows to those whose URL begins with https."""
-
-    def resolve(self, host: str, port: int, done: Callable[[Addresses, str], None]) -> None:
-        """`done` gets the addresses, or none and why, on the loop's thread."""
-
-        def look() -> None:
-            try:
-                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                addresses: Addresses = sorted((entry[0], entry[4]) for entry in found)  # IPv4 first
-                why = ""
-            except OSError as error:
-                addresses, why = [], f"{host}: {error.strerror or error}"
-            self.loop.post(lambda: done(addresses, why))
-
-        # A daemon: nobody waits for the name of a peer that he no longer wants.
-        Thread(target=look, name="resolver", daemon=True).start()
 
 
 class Peer:

@@ -141,16 +141,23 @@ class TlsStream(Stream):
             if not self._begun:
                 self._shake()
             return False
-        if len(body) <= PIECE:
-            self._seal(head + body)
-        else:
-            self._seal(head)
-            self._seal(body)
+        try:
+            self._seal(head + body if len(body) <= PIECE else head)
+            if len(body) > PIECE:
+                self._seal(body)
+        except ssl.SSLError as error:  # what came in last has broken it
+            self.close(why(error))
+            return False
         return self._leave()
 
     def seal_into(self, plain: memoryview, sealed: memoryview) -> int:
         """For the line (shim/line.py), which has the connection while it asks: that is not closed under its hands."""
-        self._seal(plain)
+        try:
+            self._seal(plain)
+        except ssl.SSLError as error:  # what came in last has broken it
+            why_not = why(error)
+            self._loop.post(lambda: self.close(why_not))
+            return 0
         data = self._going.read()
         count = len(data)
         sealed[:count] = data

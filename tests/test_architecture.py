@@ -44,11 +44,11 @@ LAYERS = {
         grpcport
         vitals server
         guests transports services external
-        runner wasi handover
+        runner wasi handover exchange
         abi
-        metadata launching direct transcode reflection turns
+        metadata launching direct transcode reflection turns doors
         kernel peer
-        member connect stdio
+        member connect stdio network
         calls logbook
         scheduler tls
         config clock loop
@@ -112,7 +112,17 @@ HOMES = {
         "benchmarks.suite.compose",
     },  # apps that are deployed as in a test, and watched for longer
     # Parts of the standard library that reach the world, in the shim.
-    "socket": {"shim.health", "shim.vitals", "shim.loop", "shim.peer", "shim.server", "shim.tls"},
+    "socket": {
+        "shim.health",
+        "shim.vitals",
+        "shim.loop",
+        "shim.peer",
+        "shim.server",
+        "shim.exchange",
+        "shim.doors",
+        "shim.network",
+        "shim.tls",
+    },
     "ssl": {"shim.tls", "shim.externals", "shim.external.*"},
     "ctypes": {"shim.guests.*", "shim.line", "shim.native"},
     "sqlite3": {"shim.services.*"},

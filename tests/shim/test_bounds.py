@@ -11,12 +11,13 @@ import pytest
 
 from shim.calls import Call
 from shim.clock import MS, RealClock
+from shim.exchange import CONNECTIONS as SERVED
 from shim.logbook import Logbook
 from shim.loop import Loop
 from shim.messages import NOT_EXECUTED, Code
-from shim.peer import CALLS, CONNECTIONS, Network, Peer
+from shim.network import Network
+from shim.peer import CALLS, CONNECTIONS, Peer
 from shim.scheduler import Scheduler
-from shim.server import CONNECTIONS as SERVED
 from tests import guests
 from tests.e2e.deployment import until
 from tests.guests import Guest, free_ports, node, program, run, service

@@ -258,6 +258,48 @@ def test_a_handshake_that_trickles_holds_nobody_up_and_ends(tmp_path: Path) -> N
         assert HANDSHAKE - 0.5 < time.monotonic() - begun < 3 * HANDSHAKE
 
 
+def sealed(callee: Callee, tls: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.MemoryBIO, socket.socket]:
+    """A connection whose bytes are the test's to send: what is written to the object is then in the buffer."""
+    sock = socket.create_connection(("127.0.0.1", callee.port), 10)
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    made = tls.wrap_bio(coming, going)
+    while True:
+        try:
+            made.do_handshake()
+        except ssl.SSLWantReadError:
+            sock.sendall(going.read())
+            coming.write(sock.recv(1 << 16))
+        else:
+            sock.sendall(going.read())
+            return made, going, sock
+
+
+@pytest.mark.parametrize(
+    "after", [b"\x17\x03\x03\x00\x20" + bytes(32), b"GET / HTTP/1.1\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28"]
+)
+@pytest.mark.parametrize("requests", [1, 2])
+def test_a_peer_that_breaks_its_connection_right_after_a_request_breaks_nothing_else(
+    tmp_path: Path, after: bytes, requests: int
+) -> None:
+    head = f"POST /{OPEN}/M HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 5\r\n\r\n"
+    with running(tmp_path) as callee:
+        tls = context(tmp_path, "caller")
+        for _ in range(3):
+            made, going, sock = sealed(callee, tls)
+            with sock:
+                for _ in range(requests - 1):
+                    made.write(head.encode() + b"hello")
+                    sock.sendall(going.read())
+                    assert sock.recv(1 << 16)
+                made.write(head.encode() + b"hello")
+                sock.sendall(going.read() + after)
+                with contextlib.suppress(ConnectionResetError):
+                    while sock.recv(1 << 16):
+                        pass
+            assert ask(callee, tls) == (200, b"hello", "")
+        assert "fault" not in callee.log
+
+
 def test_hundreds_that_say_nothing_do_not_keep_a_peer_out(tmp_path: Path) -> None:
     with running(tmp_path) as callee, contextlib.ExitStack() as stack:
         for _ in range(700):
