@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from parigot_oci import certificates
+from shim import connect
+from shim.calls import Call
 from shim.clock import MS, VirtualClock
 from shim.ingress import watch_expiry
 from shim.scheduler import Scheduler
@@ -281,17 +283,18 @@ def sealed(callee: Callee, tls: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.Memo
 def test_a_peer_that_breaks_its_connection_right_after_a_request_breaks_nothing_else(
     tmp_path: Path, after: bytes, requests: int
 ) -> None:
-    head = f"POST /{OPEN}/M HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 5\r\n\r\n"
+    call = Call("1", OPEN, "M", b"hello", 0, "caller")
+    usual = connect.write_request("callee:8000", call, 1_000 * MS, "0" * 16 + ".0000") + b"hello"
     with running(tmp_path) as callee:
         tls = context(tmp_path, "caller")
         for _ in range(3):
             made, going, sock = sealed(callee, tls)
             with sock:
                 for _ in range(requests - 1):
-                    made.write(head.encode() + b"hello")
+                    made.write(usual)
                     sock.sendall(going.read())
                     assert sock.recv(1 << 16)
-                made.write(head.encode() + b"hello")
+                made.write(usual)
                 sock.sendall(going.read() + after)
                 with contextlib.suppress(ConnectionResetError):
                     while sock.recv(1 << 16):
