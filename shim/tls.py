@@ -242,7 +242,8 @@ class TlsStream(Stream):
         total = 0
         try:
             while coming.pending:
-                count = self._read_into(plain[total:] if total else plain)
+                rest = plain[total:] if total else plain
+                count: int = self._tls.read(len(rest), rest)  # type: ignore[assignment] # as documented
                 if count == 0:
                     self._loop.post(lambda: self.close(GONE))
                     break
@@ -253,9 +254,6 @@ class TlsStream(Stream):
             failed = error
             self._loop.post(lambda: self._fail(failed))
         return total
-
-    def _read_into(self, view: memoryview) -> int:
-        return self._tls.read(len(view), view)  # type: ignore[return-value] # as documented
 
     # --- ends --------------------------------------------------------------------------------------------------------
 
