@@ -4,18 +4,20 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from parigot_oci import ground, lock
+from parigot_oci import certificates, ground, lock
 from parigot_oci.builders.engine import connect
 from tests import guests
 from tests.shim.running import wait_for
@@ -128,6 +130,70 @@ def test_switching_the_mode_tells_which_calls_change_and_rebuilds_no_wasm(tmp_pa
     assert "client → store: remote → local guarded" in done.stderr
     assert "docker compose up --remove-orphans" in done.stderr
     assert set(images_of(folder)) == {"client"}
+
+
+def test_certificates_are_made_once_renewed_in_time_and_in_no_image(tmp_path: Path) -> None:
+    folder = write_app(tmp_path)
+    tls = folder / ".parigot" / "tls"
+    assert "certificate" not in built(folder, "--output", "images").stderr
+    assert tls.stat().st_mode & 0o777 == 0o700
+    made, archives, compose = contents(tls), digests(folder / "images"), (folder / "compose.yaml").read_bytes()
+    built(folder, "--output", "images")
+    assert contents(tls) == made
+    shutil.rmtree(tls / "nodes")
+    (tls / "authority.pem").unlink()
+    ago = datetime.now(UTC) - certificates.NODE + timedelta(days=100)
+    certificates.ensure(tls, "shop", ["client", "stock", "store"], ago)
+    old = contents(tls)
+    said = built(folder, "--output", "images").stderr
+    assert "new certificates for stock, store, client" in " ".join(said.split())
+    assert {name for name, data in contents(tls).items() if data == old[name]} == {"authority.pem", "authority.key"}
+    assert "docker compose up --force-recreate" in " ".join(said.split())
+    same = (digests(folder / "images"), (folder / "compose.yaml").read_bytes()) == (archives, compose)
+    assert same, "there are other keys now, and they are in neither"
+    assert not list(tls.rglob(".*")), "nothing half done is left"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_container_for_all_has_no_certificates(tmp_path: Path) -> None:
+    folder = write_app(tmp_path)
+    built(folder, "--mode", "monolith", "--output", "images")
+    assert not (folder / ".parigot" / "tls").exists()
+    assert "secrets" not in compose_of(folder)
+
+
+def test_check_and_build_warn_of_a_certificate_that_expires_within_a_month(tmp_path: Path) -> None:
+    folder = write_app(tmp_path)
+    built(folder, "--output", "images")
+    tls = folder / ".parigot" / "tls"
+    assert "certificate" not in tool(folder, "check").stderr
+    shutil.rmtree(tls / "nodes")
+    (tls / "authority.pem").unlink()
+    ago = datetime.now(UTC) - certificates.NODE + timedelta(days=20)
+    certificates.ensure(tls, "shop", ["client", "store", "stock"], ago)
+    said = tool(folder, "check")
+    assert said.returncode == 0
+    assert said.stderr.count("the certificate expires on") == 3
+    assert "parigot-oci build" in said.stderr
+    built(folder, "--output", "images")
+    assert "expires" not in tool(folder, "check").stderr
+
+
+def test_the_policy_is_printed_for_people_and_for_machines(tmp_path: Path) -> None:
+    folder = write_app(tmp_path)
+    assert tool(folder, "graph", "--policy").stdout.splitlines() == [
+        "stock may be called by",
+        "  store: t.v1.Stock",
+        "store may be called by",
+        "  client: t.v1.Store",
+        "client: nobody may call it",
+    ]
+    said = json.loads(tool(folder, "graph", "--policy", "--format", "json").stdout)
+    assert said["split"]["store"] == {"callers": {"client": ["t.v1.Store"]}, "goodbye": ["client"]}
+    assert tool(folder, "graph", "--policy", "--format", "dot").returncode == 2
 
 
 def test_the_result_is_json_for_those_who_ask(tmp_path: Path) -> None:
