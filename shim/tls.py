@@ -141,14 +141,20 @@ class TlsStream(Stream):
             if not self._begun:
                 self._shake()
             return False
+        if len(body) <= PIECE:
+            return self._send(head + body)
+        return self._send(head) & self._send(body)
+
+    def _send(self, data: bytes) -> bool:
+        """In pieces, so that the library holds no more than one, and the other side can begin with the first."""
         try:
-            self._seal(head + body if len(body) <= PIECE else head)
-            if len(body) > PIECE:
-                self._seal(body)
+            for start in range(0, len(data), PIECE):
+                self._seal(memoryview(data)[start : start + PIECE] if len(data) > PIECE else data)
+                self._leave()
         except ssl.SSLError as error:  # what came in last has broken it
             self.close(why(error))
             return False
-        return self._leave()
+        return not (self.closed or self._out)
 
     def seal_into(self, plain: memoryview, sealed: memoryview) -> int:
         """For the line (shim/line.py), which has the connection while it asks: that is not closed under its hands."""
@@ -168,9 +174,10 @@ class TlsStream(Stream):
         while done < len(data):  # a record at a time
             done += self._tls.write(memoryview(data)[done:])
 
-    def _leave(self) -> bool:
-        """What the library has for the other side, if anything, is sent. Returns whether everything has left."""
-        return self._write(self._going.read()) if self._going.pending else not self._out
+    def _leave(self) -> None:
+        """What the library has for the other side, if anything, is sent."""
+        if self._going.pending:
+            self._write(self._going.read())
 
     def finish(self) -> None:
         if self._opened and not self._over:
@@ -208,9 +215,8 @@ class TlsStream(Stream):
         self.on_open(names[0] if names else "")
         early, self._early = self._early, []
         for piece in early:
-            if piece:
-                self._seal(piece)
-        if self._leave() and early and self.on_flushed is not None:
+            self._send(piece)
+        if early and self.on_flushed is not None and not (self.closed or self._out):
             flushed, self.on_flushed = self.on_flushed, None
             flushed()
 
