@@ -1,6 +1,7 @@
 """The same guests in every placement: together in one process, apart on a node each, or in two groups."""
 
 import contextlib
+import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,17 @@ def shown(folder: Path, name: str) -> dict[str, str]:
     """The key `tls` of a node.json; the node's certificate has been made in the folder."""
     files = certificates.files(folder, name)
     return {"certificate": str(files.certificate), "key": str(files.key), "authority": str(files.authority)}
+
+
+def client(folder: Path, name: str = "") -> ssl.SSLContext:
+    """Of a caller that shows the certificate of that name, or none, and knows others by the folder's authority."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.load_verify_locations(folder / "authority.pem")
+    made.check_hostname = False
+    if name:
+        files = certificates.files(folder, name)
+        made.load_cert_chain(files.certificate, files.key)
+    return made
 
 
 def callers(group: Sequence[Guest], others: Mapping[str, Sequence[Guest]]) -> dict[str, list[str]]:

@@ -7,12 +7,19 @@ import contextlib
 import random
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from parigot_oci import certificates
 from tests import guests
 from tests.guests import Guest, free_ports, node, service
+from tests.placements import client, shown
 from tests.shim.far import CLOCK
 from tests.shim.running import started, wait_for
 
@@ -89,11 +96,12 @@ def conversation(number: int) -> tuple[bool, list[bytes]]:
     return inside, [whole[begin:end] for begin, end in zip([0, *cuts], [*cuts, None], strict=True)]
 
 
-def converse(port: int, pieces: list[bytes], pause: float) -> bytes:
-    """All that comes back; `pause` seconds lie between the pieces."""
+def converse(port: int, pieces: list[bytes], pause: float, tls: ssl.SSLContext | None) -> bytes:
+    """All that comes back; `pause` seconds lie between the pieces, each of which by TLS is a record or several."""
     got = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=SILENT) as connection, contextlib.suppress(OSError):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with socket.create_connection(("127.0.0.1", port), timeout=SILENT) as plain, contextlib.suppress(OSError):
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = plain if tls is None else tls.wrap_socket(plain)
         for piece in [*pieces, LAST]:
             connection.sendall(piece)
             time.sleep(pause)
@@ -109,15 +117,17 @@ def same(answer: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def running(folder: Path, native: bool) -> Iterator[tuple[int, int]]:
-    """The ports for the outside and for other nodes."""
+def running(folder: Path, native: bool, keys: Path | None) -> Iterator[tuple[int, int]]:
+    """The ports for the outside and for other nodes, by TLS where there are `keys`: one of these nodes may call both services."""
     folder.mkdir()
     outside, inside, health = free_ports(3)
     echo = Guest(name="echo", wasm=guests.wat("echo"), exports={"test.v1.Echo": ("Echo",)})
     callee = service("callee", exports={"test.v1.C": ["M"]}, DELAY_MS="1")
     port = {"address": "127.0.0.1", "port": outside, "services": ["test.v1.Echo", "test.v1.C"]}
-    at = {"listen": f"127.0.0.1:{inside}", "health": f"127.0.0.1:{health}", "ports": [port]}
-    path = node(folder, [echo, callee], **at)  # type: ignore[arg-type]
+    at: dict[str, Any] = {"listen": f"127.0.0.1:{inside}", "health": f"127.0.0.1:{health}", "ports": [port]}
+    if keys is not None:
+        at |= {"tls": shown(keys, "node"), "callers": {"other": ["test.v1.Echo", "test.v1.C"]}}
+    path = node(folder, [echo, callee], **at)
     before = guests.native.set(native)
     try:
         with started(path):
@@ -127,15 +137,24 @@ def running(folder: Path, native: bool) -> Iterator[tuple[int, int]]:
         guests.native.reset(before)
 
 
-def test_native_code_answers_as_python_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_native_code_answers_as_python_does(tmp_path: Path, tls: bool) -> None:
     different: list[tuple[int, bytes, bytes]] = []
-    with running(tmp_path / "native", True) as native, running(tmp_path / "python", False) as python:
+    answered = 0
+    keys = tmp_path if tls else None
+    certificates.ensure(tmp_path, "test", ["node", "other"], datetime.now(UTC))
+    other = client(tmp_path, "other") if tls else None
+    with running(tmp_path / "native", True, keys) as native, running(tmp_path / "python", False, keys) as python:
         for number in range(CONVERSATIONS):
             inside, pieces = conversation(number)
+            if tls and not inside:
+                continue
             for pause in PAUSES:
-                got, wanted = (same(converse(ports[inside], pieces, pause)) for ports in (native, python))
+                got, wanted = (same(converse(ports[inside], pieces, pause, other)) for ports in (native, python))
                 if got == wanted:
+                    answered += b"HTTP/1.1 200" in got
                     break
             else:
                 different.append((number, got[-300:], wanted[-300:]))
     assert different == []
+    assert answered > 50

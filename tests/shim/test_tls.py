@@ -22,6 +22,7 @@ from shim.ingress import watch_expiry
 from shim.scheduler import Scheduler
 from tests import guests
 from tests.guests import Guest, free_ports, node, program, service
+from tests.placements import client as context
 from tests.placements import shown
 from tests.shim.running import Process, started, wait_for
 
@@ -79,17 +80,6 @@ def running(folder: Path, **settings: Any) -> Iterator[Callee]:
     with started(path) as process:
         wait_for(folder / "log", "text=ready")
         yield Callee(inside, folder, process)
-
-
-def context(folder: Path, name: str = "") -> ssl.SSLContext:
-    """Of a caller that shows the certificate of that name, or none, and knows others by the folder's authority."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.load_verify_locations(folder / "authority.pem")
-    made.check_hostname = False
-    if name:
-        files = certificates.files(folder, name)
-        made.load_cert_chain(files.certificate, files.key)
-    return made
 
 
 def ask(
