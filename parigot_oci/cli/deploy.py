@@ -202,6 +202,7 @@ def _certify(app: App, plan: Plan) -> None:
     from parigot_oci import certificates  # noqa: PLC0415 - its library costs a start 60 ms
 
     folder, names = state(app, "tls"), [node.name for node in plan.nodes]
+    state(app, "tls/nodes")
     if replaced := certificates.ensure(folder, app.name, names, datetime.now(UTC)):
         again = "what runs already needs to be started anew: docker compose up --force-recreate"
         console.note(f"new certificates for {', '.join(replaced)}: {again}")
