@@ -26,10 +26,8 @@ class Credentials:
     def __init__(self, files: Tls, node: str) -> None:
         """Raises NodeError: a file is missing or none, or they do not belong together, or not to this node."""
         try:
-            self._server, self._client = (
-                _context(files, ssl.PROTOCOL_TLS_SERVER),
-                _context(files, ssl.PROTOCOL_TLS_CLIENT),
-            )
+            self._server = _context(files, ssl.PROTOCOL_TLS_SERVER)
+            self._client = _context(files, ssl.PROTOCOL_TLS_CLIENT)
             self._server.num_tickets = 0  # an idle connection is one that says nothing
             dated = self._dated(node)
         except OSError as error:
@@ -268,7 +266,9 @@ class TlsStream(Stream):
         if self.closed or self._over:
             return
         self._over = True
-        self._refused = not self._heard
+        reason = error.reason or ""
+        of_handshake = not self._opened or "CERTIFICATE" in reason or "UNKNOWN_CA" in reason
+        self._refused = of_handshake and not self._heard
         self._leave()
         if self._calls or self._opened:
             self.close(why(error))
