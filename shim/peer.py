@@ -32,9 +32,10 @@ BYTES = 64 << 20
 """Bytes of their requests, or four of the largest messages, whatever is more."""
 CONNECTING = 1_000 * MS
 """How long a connection may take to come about."""
-TRIES = 6
-BACKOFF = 100 * MS
-"""The wait before the second try is up to so long, before each later one up to twice the one before."""
+PATIENCE = 5_000 * MS
+"""How long a call is tried again that nobody has executed, where its deadline leaves so much."""
+BACKOFF, LONGEST = 100 * MS, 800 * MS
+"""The wait before the second try is up to BACKOFF, before each later one up to twice as long, at last up to LONGEST."""
 ERROR = 64 << 10
 """Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
 
@@ -161,6 +162,12 @@ class Peer:
         assert taken is None or isinstance(taken, Connection), "as given to it"
         return taken
 
+    def is_leaving(self) -> None:
+        """It takes no more requests by a connection, so by no other one either: whoever sent one now might get no answer."""
+        while (connection := self._take_idle()) is not None:
+            connection.close("the peer is leaving")
+        self._addresses = []  # the peer may move
+
     def _look_up(self) -> None:
         if not self._resolving:
             self._resolving = True
@@ -223,12 +230,14 @@ class Peer:
 
     def tries_again(self, call: Call, why: str) -> bool:
         """Whether there will be another try of a call that nobody has executed."""
-        if call.ended or not call.id or call.tries + 1 >= TRIES:
+        if call.ended or not call.id:
             return False
         now = self.network.clock.peek()
+        if call.tries == 0:
+            call.patience = now + PATIENCE
         chance = int.from_bytes(self.network.clock.random("", 4), "big")
-        when = now + ((BACKOFF << call.tries) * chance >> 32)
-        if when >= call.deadline:
+        when = now + (min(BACKOFF << min(call.tries, 16), LONGEST) * chance >> 32)
+        if when >= min(call.deadline, call.patience):
             return False
         call.tries += 1
         call.entered = False
@@ -343,8 +352,11 @@ class Connection:
             call.end(Code.RESOURCE_EXHAUSTED, text.encode())
         elif self._reply.complete:
             self._call = None
+            keeps = self._reply.keep_alive and not self._stream.unsent
+            if not keeps:
+                self._peer.is_leaving()
             self._finish(call, self._reply)
-            if self._reply.keep_alive and not self._stream.unsent:
+            if keeps:
                 self._peer.keep(self)
             else:
                 self.close("as the peer wished")
