@@ -27,6 +27,7 @@ from shim.ingress import Inside, Outside
 from shim.instances import Instances
 from shim.kernel import Target
 from shim.launching import Launching
+from shim.leaving import FINISHING, LINGER, finish, shut
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
@@ -69,6 +70,12 @@ class Host:
         """What has been started, or was to be, in that order."""
         self._ending: Ending | None = None
         self._servers: list[Server | GrpcPort] = []
+        self._only_serves = False
+        """Nothing is left to do but to serve: who tells it to stop lets it finish what it has begun."""
+        self._told = 0
+        """The signal that has told it so."""
+        self._patience: threading.Timer | None = None
+        """Ends when that has to be over."""
 
     def _cells_of(self, spec: config.Guest) -> list[InstanceCell]:
         """A cell for each instance where there are several; under a seed there is one, for threads are not reproducible."""
@@ -131,7 +138,13 @@ class Host:
             (program,) = programs
             code = self._start(program)
         else:
-            kernel.drive(lambda: self._ending is not None and self._ending.over, None)
+            self._only_serves = not self._clock.virtual
+            kernel.drive(lambda: bool(self._told) or (self._ending is not None and self._ending.over), None)
+            if self._told:
+                finish(self._main, self._servers)
+                if self._patience is not None:
+                    self._patience.cancel()
+                raise Stopped(self._told)
             code = 1 if self._ending is not None and self._ending.lost else 0
         self._wind_down(tell=True)
         return code
@@ -159,6 +172,8 @@ class Host:
                     self._guests[name].stop()
                 elif name in self.node.builtins:
                     self._log.record(name, "stopping")
+            if not (self._clock.virtual or all(server.is_shut for server in self._servers)):
+                finish(self._main, self._servers, LINGER)  # calls that came too early, or too late, are told so
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
         except Stopped:
@@ -172,8 +187,19 @@ class Host:
 
     def interrupt(self, number: int) -> None:
         """From the main thread: the node is to stop. Told again, it stops at once."""
-        if self._main.interrupted:
+        if self._main.interrupted or self._told:
             os._exit(128 + number)
+        if not self._only_serves:
+            self._leave_off(number)
+            return
+        self._patience = threading.Timer(FINISHING / 1e9, self._leave_off, [number])
+        self._patience.daemon = True
+        self._patience.start()
+        self._told = number
+        self._main.loop.post(lambda: shut(self._main, self._servers))
+
+    def _leave_off(self, number: int) -> None:
+        """From any thread: what is being done is left, at once where it waits."""
         told = [(cell, Stopped(number)) for cell in (*self._others, self._main)]
         for cell, stopped in told:
             cell.interrupt(stopped)
@@ -191,7 +217,7 @@ class Host:
     def _equip(self) -> None:
         if "file" in self.node.builtins:
             file = _files()
-            files = file.Files(self.node.data or Path("data"), self.node.message)
+            files = file.Files(self.node.data or Path("data"), self.node.message, self._tell_of_files)
             self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
         if self.node.externals:
             from shim.externals import Externals  # noqa: PLC0415 - for this node alone: it costs a start 20 ms
@@ -208,6 +234,9 @@ class Host:
             )
             for cell in (self._main, *self._others):
                 cell.equip(shared, self._rates, self._env)
+
+    def _tell_of_files(self, text: str, level: str) -> None:
+        self._log.record("file", text, level=level)
 
     def _say(self, text: str) -> None:
         self._log.record(self.node.name, text)

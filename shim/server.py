@@ -6,7 +6,6 @@ the services exposed there answer).
 """
 
 import errno
-import functools
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -67,6 +66,7 @@ class Server:
         self.door = door
         self.transcoder = transcoder
         self.connections: dict[Exchange, None] = {}  # in the order they came
+        self.is_shut = False
         self.routes: dict[bytes, tuple[str, str]] = {}
         """Service and method of the paths that were found to be served here."""
         host, port = address
@@ -106,9 +106,16 @@ class Server:
         if self._socket.fileno() >= 0:
             self.loop.watch(self._socket, READ, self._accept)
 
+    def shut(self) -> None:
+        """Lets nobody else in. Whoever is answered from now on has to find another connection."""
+        if not self.is_shut:
+            self._accept(0)
+            self.is_shut = True
+            self.loop.forget(self._socket)
+            self._socket.close()
+
     def close(self) -> None:
-        self.loop.forget(self._socket)
-        self._socket.close()
+        self.shut()
         for exchange in list(self.connections):
             exchange.close()
 
@@ -128,7 +135,7 @@ class Exchange:
         self._clock = server.kernel.logbook.clock
         self._trusted = server.door.trusted
         self._limit = server.kernel.node.message
-        self._fd = sock.fileno()
+        self.fd = sock.fileno()
         self._stream = Stream(server.loop, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
@@ -142,8 +149,13 @@ class Exchange:
 
     def _listens(self) -> None:
         """There is no request, nor the beginning of one: the next one may be the line's."""
-        if self._server.line is not None and not self._full:
-            self._server.line.listen(self._fd, self, self._server.door.number)
+        if self._server.line is not None and not (self._full or self._server.is_shut):
+            self._server.line.listen(self.fd, self, self._server.door.number)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has been asked, not even in part, that has not been answered."""
+        return self._stream.closed or (self._call is None and self._requests.none and not self._stream.unsent)
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 
@@ -172,7 +184,7 @@ class Exchange:
     def age(self) -> None:
         """One look of the server's has passed."""
         self._idle += 1
-        if self._server.line is not None and self._server.line.used(self._fd):
+        if self._server.line is not None and self._server.line.used(self.fd):
             self._idle = 0
         if self._idle > 2 and self._call is None:
             self.close()
@@ -315,6 +327,8 @@ class Exchange:
         self._call = None
         if self._stream.closed:
             return
+        if self._server.is_shut:
+            self._request = Request(method="POST", keep_alive=False)
         if call.status:
             text = call.reply.decode("utf-8", "replace")
             extra = connect.reply_headers(call)
@@ -353,7 +367,7 @@ class Exchange:
 
     def _respond(self, status: int, kind: str, body: bytes, headers: Headers | None = None) -> None:
         lines = [
-            f"HTTP/1.1 {status} {_phrase(status)}",
+            f"HTTP/1.1 {status} {connect.phrase(status)}",
             f"content-type: {kind}",
         ]
         lines += [f"{name}: {value}" for name, value in headers or []]
@@ -386,10 +400,3 @@ class Exchange:
         self._request, self._busy = Request(keep_alive=False), True
         self._requests.ready.clear()
         self._respond(status, "text/plain", f"{text}\n".encode())
-
-
-@functools.cache
-def _phrase(status: int) -> str:
-    from http import HTTPStatus  # noqa: PLC0415 - for nodes that are called alone: it costs a start 2 ms
-
-    return "Canceled" if status == 499 else HTTPStatus(status).phrase

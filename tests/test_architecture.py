@@ -37,7 +37,7 @@ LAYERS = {
     "shim": """
         __main__
         host
-        instances externals
+        instances externals leaving
         probe compile health ingress ending cell
         grpcport
         vitals server

@@ -1,0 +1,49 @@
+"""
+How a node leaves that is told to stop: those that it has let in are answered, and nobody else is let in.
+
+Who is not let in knows that nothing was executed, and tries again, elsewhere or later; who is answered learns that it was the
+last answer on this connection (shim/peer.py then uses no other one to this node either). So a service can be replaced while
+calls go on, and none is lost.
+"""
+
+from collections.abc import Sequence
+
+from shim.cell import Cell
+from shim.clock import MS
+from shim.line import ALL
+from shim.member import HELD
+from shim.server import Server
+
+FINISHING = 4_000 * MS
+"""How long a node goes on like that at most. A container has ten seconds for all of its end."""
+LINGER = 100 * MS
+"""How long at least, where there are connections: a request may be on its way."""
+
+
+def shut(main: Cell, servers: Sequence[Server]) -> None:
+    """Nobody else is let in."""
+    for member in main.members:
+        if member.control[HELD]:  # what the line has begun is answered by the kernel, which knows how
+            main.kernel.take_over(member, ALL)
+    for server in servers:
+        server.shut()
+        for exchange in server.connections:
+            if server.line is not None and exchange.is_idle:
+                server.line.forget(exchange.fd)
+
+
+def finish(main: Cell, servers: Sequence[Server], within: int = FINISHING) -> None:
+    """Until all that was asked is answered, or for so many nanoseconds; a guest that computes is not cut short."""
+    shut(main, servers)
+    now = main.kernel.clock.peek()
+    linger, end = now + LINGER, now + within
+    timers = [main.scheduler.at(when, lambda: None) for when in (linger, end)]
+
+    def is_over() -> bool:
+        now = main.kernel.clock.peek()
+        open = [exchange for server in servers for exchange in server.connections]
+        return now >= end or (all(exchange.is_idle for exchange in open) and (not open or now >= linger))
+
+    main.kernel.drive(is_over, None)
+    for timer in timers:
+        timer.cancel()
