@@ -31,6 +31,7 @@ from shim.leaving import FINISHING, LINGER, finish, shut
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
+from shim.outlet import Outlet, is_pipe
 from shim.peer import Peer
 from shim.record import replaced
 from shim.server import Server
@@ -56,7 +57,9 @@ class Host:
         self.node = _with_args(node, args) if args else node
         self.code = 1
         self._clock = RealClock() if node.seed is None else VirtualClock(node.seed)
-        self._log = Logbook(self._clock, format=node.log_format)
+        self._outlet = Outlet(2, self._lost) if node.env_overrides and is_pipe(2) else None
+        """Of the log, in a container."""
+        self._log = Logbook(self._clock, format=node.log_format, stream=self._outlet)
         self._main = Cell(self.node, self._clock, self._log)
         self._others: list[InstanceCell] = []
         self._guests = {spec.name: Instances(spec, self._main, self._cells_of(spec)) for spec in self.node.guests}
@@ -107,6 +110,8 @@ class Host:
             self.code = 1
         for cell in self._others:
             cell.close()
+        if self._outlet is not None:
+            self._outlet.close()
 
     def _live(self) -> int:
         try:
@@ -234,6 +239,9 @@ class Host:
             )
             for cell in (self._main, *self._others):
                 cell.equip(shared, self._rates, self._env)
+
+    def _lost(self, count: int) -> None:
+        self._log.record(self.node.name, "records dropped", level="warn", fields={"dropped": count})
 
     def _tell_of_files(self, text: str, level: str) -> None:
         self._log.record("file", text, level=level)

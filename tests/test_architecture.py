@@ -52,7 +52,7 @@ LAYERS = {
         config clock loop
         line
         secrets
-        messages wire http native grpcio
+        messages wire http native grpcio outlet
         record
     """,
     "benchmarks": """
