@@ -16,6 +16,8 @@ from tests.faults.stage import CALL, LEDGER, READER, Stage, seconds
 HELD = CALL + 1.0
 """Seconds that a fault lasts which shows when calls run into their deadlines."""
 SLOW_MS = 3_000
+AWAY = 6.0
+"""Seconds that the engine is away: the pipes that it takes the logs from are full by then."""
 
 
 def now() -> float:
@@ -155,7 +157,7 @@ def restart_engine_alone(stage: Stage) -> float:
     stage.engine.reconfigure(live_restore=True)
     pids = [stage.pid(service) for service in ("front", "ledger", "file")]
     stage.engine.stop()
-    time.sleep(3)
+    time.sleep(AWAY)
     stage.engine.start(live_restore=True)
     gone = now()
     assert [stage.pid(service) for service in ("front", "ledger", "file")] == pids, "no container was touched"

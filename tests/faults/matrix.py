@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.faults import causes
-from tests.faults.causes import HELD, SLOW_MS
+from tests.faults.causes import AWAY, HELD, SLOW_MS
 from tests.faults.stage import MEMORY, Stage
 
 GONE = frozenset({"UNAVAILABLE"})
@@ -15,8 +15,8 @@ LATE = frozenset({"DEADLINE_EXCEEDED"})
 class Row:
     """
     `writes` and `looks`: codes that calls to the ledger, and to its neighbour, the reader, may end with beside OK; `seen`: those
-    that some write must end with. `unsure`: calls may fail of which nobody knows whether they were executed. `log`: what must
-    stand in the log: who says it, and how its text begins. `dies`: the front is ended, too.
+    that some write must end with. `unsure`: calls may fail before their deadline of which nobody knows whether they were executed.
+    `log`: what must stand in the log: who says it, and how its text begins. `dies`: the front is ended, too.
     """
 
     name: str
@@ -140,7 +140,7 @@ MATRIX = (
     ),
     Row(
         name="engine restarted, live-restore",
-        cause="the engine ended, and started after 3 s, with `live-restore`",
+        cause=f"the engine ended, and started after {AWAY:.0f} s, with `live-restore`",
         expected="no call fails, no container is touched, no record is missing",
         fault=causes.restart_engine_alone,
         unsure=False,

@@ -77,7 +77,7 @@ def judge(
         longest=max((call.took for call in mine), default=0.0),
         recovery=_recovery(mine, gone),
         lost=sum(call.to == "ledger" and call.status == "OK" and not written[call.id] for call in mine),
-        wrong=[*_unanswered(mine, dead), *(said for call in mine if (said := _untrue(call, written[call.id])))],
+        wrong=[*_unanswered(ended, mine, dead), *(said for call in mine if (said := _untrue(call, written[call.id])))],
     )
 
 
@@ -93,20 +93,27 @@ def _recovery(mine: Sequence[Call], gone: float) -> float:
     return min(well, default=float("inf")) - gone
 
 
-def _unanswered(mine: Sequence[Call], dead: str) -> list[str]:
+def _unanswered(ended: Sequence[Call], mine: Sequence[Call], dead: str) -> list[str]:
     """The front numbers its calls: a number that is missing between others never had an answer."""
+    wrong = [] if mine else ["no call has ended"]
+    every, numbers = _numbers(ended), _numbers(mine)
+    for run, found in numbers.items():
+        times = Counter(every[run])
+        missing = [number for number in range(min(found), max(found) + 1) if not times[number]]
+        if missing and run != dead:
+            wrong.append(f"{len(missing)} calls never ended: {run}-{missing[0]} is the first")
+        if twice := [number for number in found if times[number] > 1]:
+            wrong.append(f"{len(twice)} calls ended twice: {run}-{twice[0]} is the first")
+    return wrong
+
+
+def _numbers(calls: Sequence[Call]) -> dict[str, list[int]]:
+    """Of calls, by the run of the front."""
     numbers: dict[str, list[int]] = {}
-    for call in mine:
+    for call in calls:
         run, _, number = call.id.partition("-")
         numbers.setdefault(run, []).append(int(number))
-    wrong = [] if mine else ["no call has ended"]
-    for run, found in numbers.items():
-        missing = set(range(min(found), max(found) + 1)) - set(found)
-        if missing and run != dead:
-            wrong.append(f"{len(missing)} calls never ended: {run}-{min(missing)} is the first")
-        if len(found) > len(set(found)):
-            wrong.append(f"{len(found) - len(set(found))} calls ended twice")
-    return wrong
+    return numbers
 
 
 def _untrue(call: Call, times: int) -> str:
