@@ -225,7 +225,7 @@ class Peer:
         if not call.id:
             call.end(Code.UNAVAILABLE, why.encode(), executed=executed)
         elif executed or not self.tries_again(call, why):
-            self._record(call, "peer out of reach", why)
+            self.record(call, "peer out of reach", why)
             call.end(Code.UNAVAILABLE, f"{call.service}: out of reach".encode(), executed=executed)
 
     def tries_again(self, call: Call, why: str) -> bool:
@@ -247,11 +247,12 @@ class Peer:
                 self._addresses = []  # the peer may have moved
                 self._try(call)
 
-        self._record(call, "call is tried again", why, after_ms=(when - now) // MS)
+        self.record(call, "call is tried again", why, after_ms=(when - now) // MS)
         self.network.scheduler.at(when, again)
         return True
 
-    def _record(self, call: Call, text: str, why: str, **more: int) -> None:
+    def record(self, call: Call, text: str, why: str, **more: int) -> None:
+        """Tells of a call on its way: to whoever looks for a reason, since its caller learns no more than a code."""
         fields = {"peer": self.name, "error": why, **more}
         who = call.caller or "ingress"
         self.network.logbook.record(who, text, level="debug", call=call.id, parent=call.parent_id, fields=fields)
@@ -325,6 +326,8 @@ class Connection:
         """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
         if self._call is call:
             self._call = None
+            if call.id and call.code is Code.DEADLINE_EXCEEDED:
+                self._peer.record(call, "peer has not answered", "its deadline has come")
             self._stream.close("its call is over")
 
     def _data(self, data: bytes) -> None:

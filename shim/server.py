@@ -108,11 +108,10 @@ class Server:
 
     def shut(self) -> None:
         """Lets nobody else in. Whoever is answered from now on has to find another connection."""
-        if not self.is_shut:
-            self._accept(0)
-            self.is_shut = True
-            self.loop.forget(self._socket)
-            self._socket.close()
+        self._accept(0)
+        self.is_shut = True
+        self.loop.forget(self._socket)
+        self._socket.close()
 
     def close(self) -> None:
         self.shut()
@@ -366,10 +365,7 @@ class Exchange:
     # --- the answer --------------------------------------------------------------------------------------------------
 
     def _respond(self, status: int, kind: str, body: bytes, headers: Headers | None = None) -> None:
-        lines = [
-            f"HTTP/1.1 {status} {connect.phrase(status)}",
-            f"content-type: {kind}",
-        ]
+        lines = [f"HTTP/1.1 {status} {connect.phrase(status)}", f"content-type: {kind}"]
         lines += [f"{name}: {value}" for name, value in headers or []]
         if self._trusted:
             lines.append(f"{connect.CLOCK}: {self._clock.tick()[0]}")

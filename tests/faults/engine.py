@@ -87,7 +87,9 @@ class Engine:
 
     def remove(self) -> None:
         """Stops it, with all containers, and removes its data."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
+            if self._process.poll() is not None:  # containers may be there all the same
+                self.start()
             ids = docker("ps", "--all", "--quiet", host=self.host).stdout.split()
             if ids:
                 docker("rm", "--force", *ids, host=self.host)

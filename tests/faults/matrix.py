@@ -15,8 +15,8 @@ LATE = frozenset({"DEADLINE_EXCEEDED"})
 class Row:
     """
     `writes` and `looks`: codes that calls to the ledger, and to its neighbour, the reader, may end with beside OK; `seen`: those
-    that some write must end with. `unsure`: calls may fail before their deadline of which nobody knows whether they were executed.
-    `log`: what must stand in the log: who says it, and how its text begins. `dies`: the front is ended, too.
+    that some write must end with. `unsure`: calls may fail before their deadline of which nobody knows whether they were
+    executed. `log`: what must stand in the log: who says it, and how its text begins. `dies`: the front is ended, too.
     """
 
     name: str
@@ -56,6 +56,7 @@ MATRIX = (
         fault=causes.pause,
         writes=LATE | GONE,
         seen=LATE,
+        log=(("front", "peer has not answered"),),
     ),
     Row(
         name="out of memory",
@@ -72,12 +73,12 @@ MATRIX = (
         fault=causes.fill_disk,
         writes=frozenset({"RESOURCE_EXHAUSTED"}),
         seen=frozenset({"RESOURCE_EXHAUSTED"}),
-        log=(("file", "disk"),),
+        log=(("file", "disk full"), ("file", "disk has room again")),
     ),
     Row(
         name="slow to start",
         cause=f"the ledger's container replaced by one that takes {SLOW_MS / 1_000:.0f} s until it is ready",
-        expected="writes wait, and are OK, or UNAVAILABLE, safe to retry, where it takes too long",
+        expected="writes wait, and are OK; where it takes too long, UNAVAILABLE or DEADLINE_EXCEEDED",
         fault=causes.start_slowly,
         writes=GONE | LATE,
         unsure=False,
@@ -86,7 +87,7 @@ MATRIX = (
     Row(
         name="never healthy",
         cause="the ledger's container replaced by one whose service is never ready; then by a good one",
-        expected="`up --wait` fails and names it; writes: UNAVAILABLE, safe to retry",
+        expected="`up --wait` fails and names it; writes: UNAVAILABLE, safe to retry, or DEADLINE_EXCEEDED",
         fault=causes.never_be_ready,
         writes=GONE | LATE,
         seen=GONE,
