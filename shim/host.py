@@ -27,7 +27,7 @@ from shim.ingress import Inside, Outside
 from shim.instances import Instances
 from shim.kernel import Target
 from shim.launching import Launching
-from shim.leaving import FINISHING, LINGER, finish, shut
+from shim.leaving import BRIEFLY, FINISHING, finish, shut
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
@@ -178,7 +178,7 @@ class Host:
                 elif name in self.node.builtins:
                     self._log.record(name, "stopping")
             if not (self._clock.virtual or all(server.is_shut for server in self._servers)):
-                finish(self._main, self._servers, LINGER)  # calls that came too early, or too late, are told so
+                finish(self._main, self._servers, BRIEFLY)  # calls that came too early, or too late, are told so
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
         except Stopped:

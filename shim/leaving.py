@@ -16,6 +16,8 @@ from shim.server import Server
 
 FINISHING = 4_000 * MS
 """How long a node goes on like that at most. A container has ten seconds for all of its end."""
+BRIEFLY = 500 * MS
+"""The same where its guests have been stopped: what it answers then is that nothing was executed."""
 LINGER = 100 * MS
 """How long at least, where there are connections: a request may be on its way."""
 
@@ -44,6 +46,8 @@ def finish(main: Cell, servers: Sequence[Server], within: int = FINISHING) -> No
         open = [exchange for server in servers for exchange in server.connections]
         return now >= end or (all(exchange.is_idle for exchange in open) and (not open or now >= linger))
 
+    main.kernel.drive(is_over, None)
+    main.loop.poll(0)  # on a busy machine nobody may have looked since
     main.kernel.drive(is_over, None)
     for timer in timers:
         timer.cancel()
