@@ -11,6 +11,8 @@ from tests.faults.verdict import Call, Verdict, calls, judge
 
 PATIENCE = 40.0
 """Seconds within which all is to be well again, on a busy machine; and what was begun before, ended."""
+AFTER = 1.0
+"""Seconds that are looked at at least, once the cause is gone."""
 BEHIND = 0.5
 """Seconds that the engine's log may be behind."""
 
@@ -20,7 +22,7 @@ def befall(stage: Stage, row: Row) -> Verdict:
     until(stage.is_well, "all is well before", PATIENCE)
     began, run = time.time(), stage.tell().run
     gone = row.fault(stage)
-    until(stage.is_well, f"all is well after: {row.name}", PATIENCE)
+    until(lambda: time.time() > gone + AFTER and stage.is_well(), f"all is well after: {row.name}", PATIENCE)
     over = time.time()
     until(lambda: stage.tell().oldest < time.time() - over, "what was begun by then has ended", PATIENCE)
     time.sleep(BEHIND)
