@@ -38,7 +38,7 @@ def test_the_page_has_every_row_as_it_is_expected() -> None:
     page = PAGE.read_text()
     for row in MATRIX:
         assert f"\n{table_row([row.name, row.cause, row.expected])[:-1]}" in page
-    assert page.count("\n| ") == len(MATRIX) + 5  # beside them two heads, and three rows of the first table
+    assert page.count("\n| ") == len(MATRIX) + 6  # beside them two heads, a rule, and three rows of the first table
 
 
 def ended(status: str, execution: str, number: int = 0, *, to: str = "ledger", took: float = 0.01) -> Call:
