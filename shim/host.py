@@ -27,7 +27,7 @@ from shim.ingress import Inside, Outside
 from shim.instances import Instances
 from shim.kernel import Target
 from shim.launching import Launching
-from shim.leaving import BRIEFLY, FINISHING, finish, shut
+from shim.leaving import Leaving
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
@@ -73,12 +73,7 @@ class Host:
         """What has been started, or was to be, in that order."""
         self._ending: Ending | None = None
         self._servers: list[Server | GrpcPort] = []
-        self._only_serves = False
-        """Nothing is left to do but to serve: who tells it to stop lets it finish what it has begun."""
-        self._told = 0
-        """The signal that has told it so."""
-        self._patience: threading.Timer | None = None
-        """Ends when that has to be over."""
+        self._leaving = Leaving(self._main)
 
     def _cells_of(self, spec: config.Guest) -> list[InstanceCell]:
         """A cell for each instance where there are several; under a seed there is one, for threads are not reproducible."""
@@ -143,13 +138,11 @@ class Host:
             (program,) = programs
             code = self._start(program)
         else:
-            self._only_serves = not self._clock.virtual
-            kernel.drive(lambda: bool(self._told) or (self._ending is not None and self._ending.over), None)
-            if self._told:
-                finish(self._main, self._servers)
-                if self._patience is not None:
-                    self._patience.cancel()
-                raise Stopped(self._told)
+            self._leaving.may = not self._clock.virtual
+            kernel.drive(lambda: bool(self._leaving.told) or (self._ending is not None and self._ending.over), None)
+            if self._leaving.told:
+                self._leaving.end(self._servers)
+                raise Stopped(self._leaving.told)
             code = 1 if self._ending is not None and self._ending.lost else 0
         self._wind_down(tell=True)
         return code
@@ -177,8 +170,7 @@ class Host:
                     self._guests[name].stop()
                 elif name in self.node.builtins:
                     self._log.record(name, "stopping")
-            if not (self._clock.virtual or all(server.is_shut for server in self._servers)):
-                finish(self._main, self._servers, BRIEFLY)  # calls that came too early, or too late, are told so
+            self._leaving.refuse(self._servers)
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
         except Stopped:
@@ -192,16 +184,12 @@ class Host:
 
     def interrupt(self, number: int) -> None:
         """From the main thread: the node is to stop. Told again, it stops at once."""
-        if self._main.interrupted or self._told:
+        if self._main.interrupted or self._leaving.told:
             os._exit(128 + number)
-        if not self._only_serves:
+        if self._leaving.may:
+            self._leaving.begin(number, self._servers, self._leave_off)
+        else:
             self._leave_off(number)
-            return
-        self._patience = threading.Timer(FINISHING / 1e9, self._leave_off, [number])
-        self._patience.daemon = True
-        self._patience.start()
-        self._told = number
-        self._main.loop.post(lambda: shut(self._main, self._servers))
 
     def _leave_off(self, number: int) -> None:
         """From any thread: what is being done is left, at once where it waits."""

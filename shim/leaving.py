@@ -6,7 +6,8 @@ last answer on this connection (shim/peer.py then uses no other one to this node
 calls go on, and none is lost.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 from shim.cell import Cell
 from shim.clock import MS
@@ -51,3 +52,39 @@ def finish(main: Cell, servers: Sequence[Server], within: int = FINISHING) -> No
     main.kernel.drive(is_over, None)
     for timer in timers:
         timer.cancel()
+
+
+class Leaving:
+    """Of a node that has nothing left to do but to serve, once it `may` finish what it has begun."""
+
+    def __init__(self, main: Cell) -> None:
+        self._main = main
+        self._timer: threading.Timer | None = None
+        self.may = False
+        self.told = 0
+        """The signal that has told it to."""
+
+    def begin(self, number: int, servers: Sequence[object], cut_short: Callable[[int], None]) -> None:
+        """From another thread. `cut_short` is for what is not over by FINISHING; it gets the number."""
+        self._timer = threading.Timer(FINISHING / 1e9, cut_short, [number])
+        self._timer.daemon = True
+        self._timer.start()
+        self.told = number
+        self._main.loop.post(lambda: shut(self._main, _own(servers)))
+
+    def end(self, servers: Sequence[object]) -> None:
+        """Comes back when all is answered."""
+        finish(self._main, _own(servers))
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def refuse(self, servers: Sequence[object]) -> None:
+        """The guests have been stopped: calls that came too early, or too late, are told so."""
+        rest = [server for server in _own(servers) if not server.is_shut]
+        if rest and not self._main.kernel.clock.virtual:
+            finish(self._main, rest, BRIEFLY)
+
+
+def _own(servers: Sequence[object]) -> list[Server]:
+    """Those that answer on the node's own thread: a port for gRPC sees to itself."""
+    return [server for server in servers if isinstance(server, Server)]

@@ -42,6 +42,19 @@ ERROR = 64 << 10
 Addresses = list[tuple[int, tuple[object, ...]]]
 
 
+def next_try(call: Call, clock: Clock) -> int | None:
+    """When a call that nobody has executed is to be tried again, on the clock; None: no more. It counts as one more try."""
+    now = clock.peek()
+    if call.tries == 0:
+        call.patience = now + PATIENCE
+    chance = int.from_bytes(clock.random("", 4), "big")
+    when = now + (min(BACKOFF << min(call.tries, 16), LONGEST) * chance >> 32)
+    if when >= min(call.deadline, call.patience):
+        return None
+    call.tries += 1
+    return when
+
+
 class Network:
     """What all peers of a thread share."""
 
@@ -233,13 +246,9 @@ class Peer:
         if call.ended or not call.id:
             return False
         now = self.network.clock.peek()
-        if call.tries == 0:
-            call.patience = now + PATIENCE
-        chance = int.from_bytes(self.network.clock.random("", 4), "big")
-        when = now + (min(BACKOFF << min(call.tries, 16), LONGEST) * chance >> 32)
-        if when >= min(call.deadline, call.patience):
+        when = next_try(call, self.network.clock)
+        if when is None:
             return False
-        call.tries += 1
         call.entered = False
 
         def again() -> None:
