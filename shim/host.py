@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -58,7 +59,6 @@ class Host:
         self.code = 1
         self._clock = RealClock() if node.seed is None else VirtualClock(node.seed)
         self._outlet = Outlet(2, self._lost) if node.env_overrides and is_pipe(2) else None
-        """Of the log, in a container."""
         self._log = Logbook(self._clock, format=node.log_format, stream=self._outlet)
         self._main = Cell(self.node, self._clock, self._log)
         self._others: list[InstanceCell] = []
@@ -210,7 +210,7 @@ class Host:
     def _equip(self) -> None:
         if "file" in self.node.builtins:
             file = _files()
-            files = file.Files(self.node.data or Path("data"), self.node.message, self._tell_of_files)
+            files = file.Files(self.node.data or Path("data"), self.node.message, partial(self._log.record, "file"))
             self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
         if self.node.externals:
             from shim.externals import Externals  # noqa: PLC0415 - for this node alone: it costs a start 20 ms
@@ -230,9 +230,6 @@ class Host:
 
     def _lost(self, count: int) -> None:
         self._log.record(self.node.name, "records dropped", level="warn", fields={"dropped": count})
-
-    def _tell_of_files(self, text: str, level: str) -> None:
-        self._log.record("file", text, level=level)
 
     def _say(self, text: str) -> None:
         self._log.record(self.node.name, text)

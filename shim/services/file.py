@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -36,8 +36,14 @@ _CODES: Mapping[int, Code] = {
 M = TypeVar("M", bound=Message)
 
 
+class Tell(Protocol):
+    """Tells whoever runs the app."""
+
+    def __call__(self, text: str, *, level: str) -> None: ...
+
+
 class Files:
-    def __init__(self, folder: Path, limit: int, tell: Callable[[str, str], None] = lambda text, level: None) -> None:
+    def __init__(self, folder: Path, limit: int, tell: Tell = lambda text, *, level: None) -> None:
         """
         `folder` is made as needed; `limit`: bytes of a message, beyond which no file is read. `tell` gets a text for whoever runs
         the app, and its level.
@@ -76,11 +82,11 @@ class Files:
             if _CODES.get(error.errno or 0) is Code.RESOURCE_EXHAUSTED and not self._is_full:
                 self._is_full = True
                 why = os.strerror(error.errno or 0).lower()
-                self._tell(f"disk full: {why}; writes are refused until there is room", "error")
+                self._tell(f"disk full: {why}; writes are refused until there is room", level="error")
             raise
         if self._is_full:
             self._is_full = False
-            self._tell("disk has room again", "info")
+            self._tell("disk has room again", level="info")
 
     def _write(self, call: Call) -> bytes:
         request = _parse(file_pb2.WriteRequest, call)
