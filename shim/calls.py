@@ -82,6 +82,7 @@ class Call:
         "headers",
         "id",
         "method",
+        "patience",
         "reply",
         "reply_headers",
         "reply_trailers",
@@ -127,6 +128,8 @@ class Call:
         self.children = children
         self.tries = 0
         """How often it was tried again on its way to another node."""
+        self.patience = 0
+        """Until when it is tried again, on the node's clock; once it has been."""
         self.turn = 0
         """Its place among all that waits for its guest."""
         self.timer: Timer | None = None

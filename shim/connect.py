@@ -5,6 +5,7 @@ Errors are JSON with one of sixteen codes; each code has an HTTP status. Beside 
 `Parigot-*`, between nodes (schemas/abi.md).
 """
 
+import functools
 import json
 import re
 import zlib
@@ -265,3 +266,11 @@ class NoJson:
         return False
 
     has_no_side_effects = is_streaming
+
+
+@functools.cache
+def phrase(status: int) -> str:
+    """What stands beside a status of HTTP."""
+    from http import HTTPStatus  # noqa: PLC0415 - for nodes that are called alone: it costs a start 2 ms
+
+    return "Canceled" if status == 499 else HTTPStatus(status).phrase

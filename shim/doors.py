@@ -55,6 +55,12 @@ class Gate(Protocol):
 class Visitor(Protocol):
     """A connection."""
 
+    fd: int
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has been asked, not even in part, that has not been answered."""
+
     def age(self) -> None:
         """One look of the server's has passed."""
 
@@ -72,6 +78,8 @@ class Reception(Protocol):
     """For who shows no certificate."""
     gate: Gate | None
     transcoder: connect.Json
+    is_shut: bool
+    """Whether nobody else is let in, and whoever is answered has to find another connection."""
 
     def routes(self, door: Door) -> Routes:
         """The paths that were found to be served to whoever comes in by the door."""

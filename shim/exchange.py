@@ -1,6 +1,5 @@
 """One connection of a server: requests become calls, and what became of these an answer."""
 
-import functools
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ class Exchange:
         self._clock = server.kernel.logbook.clock
         self._pass(server.door)
         self._limit = server.kernel.node.message
-        self._fd = sock.fileno()
+        self.fd = sock.fileno()
         self._stream = Stream(server.loop, sock) if server.gate is None else self._stopped(server.gate, sock)
         self._stream.on_data = self._data
         self._stream.on_close = self._closed
@@ -82,8 +81,13 @@ class Exchange:
 
     def _listens(self) -> None:
         """There is no request, nor the beginning of one: the next one may be the line's."""
-        if self._server.line is not None and not self._full:
-            self._server.line.listen(self._fd, self, self._door.number, self._stream.sealed)
+        if self._server.line is not None and not (self._full or self._server.is_shut):
+            self._server.line.listen(self.fd, self, self._door.number, self._stream.sealed)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has been asked, not even in part, that has not been answered."""
+        return self._stream.closed or (self._call is None and self._requests.none and not self._stream.unsent)
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 
@@ -112,7 +116,7 @@ class Exchange:
     def age(self) -> None:
         """One look of the server's has passed."""
         self._idle += 1
-        if self._server.line is not None and self._server.line.used(self._fd):
+        if self._server.line is not None and self._server.line.used(self.fd):
             self._idle = 0
         if self._idle > 2 and self._call is None:
             self.close()
@@ -256,6 +260,8 @@ class Exchange:
         self._call = None
         if self._stream.closed:
             return
+        if self._server.is_shut:
+            self._request = Request(method="POST", keep_alive=False)
         if call.status:
             text = call.reply.decode("utf-8", "replace")
             extra = connect.reply_headers(call)
@@ -294,7 +300,7 @@ class Exchange:
 
     def _respond(self, status: int, kind: str, body: bytes, headers: Headers | None = None) -> None:
         lines = [
-            f"HTTP/1.1 {status} {_phrase(status)}",
+            f"HTTP/1.1 {status} {connect.phrase(status)}",
             f"content-type: {kind}",
         ]
         lines += [f"{name}: {value}" for name, value in headers or []]
@@ -327,10 +333,3 @@ class Exchange:
         self._request, self._busy = Request(keep_alive=False), True
         self._requests.ready.clear()
         self._respond(status, "text/plain", f"{text}\n".encode())
-
-
-@functools.cache
-def _phrase(status: int) -> str:
-    from http import HTTPStatus  # noqa: PLC0415 - for nodes that are called alone: it costs a start 2 ms
-
-    return "Canceled" if status == 499 else HTTPStatus(status).phrase

@@ -28,9 +28,11 @@ from shim.ingress import Gate, Inside, Outside, watch_expiry
 from shim.instances import Instances
 from shim.kernel import Target
 from shim.launching import Launching
+from shim.leaving import Leaving
 from shim.logbook import Logbook, Rate
 from shim.member import State
 from shim.messages import NodeError
+from shim.outlet import Outlet, is_pipe
 from shim.peer import Peer
 from shim.record import replaced
 from shim.server import Server
@@ -57,7 +59,8 @@ class Host:
         self.node = _with_args(node, args) if args else node
         self.code = 1
         self._clock = RealClock() if node.seed is None else VirtualClock(node.seed)
-        self._log = Logbook(self._clock, format=node.log_format)
+        self._outlet = Outlet(2, self._lost) if node.env_overrides and is_pipe(2) else None
+        self._log = Logbook(self._clock, format=node.log_format, stream=self._outlet)
         self._main = Cell(self.node, self._clock, self._log)
         self._others: list[InstanceCell] = []
         self._guests = {spec.name: Instances(spec, self._main, self._cells_of(spec)) for spec in self.node.guests}
@@ -72,6 +75,7 @@ class Host:
         self._ending: Ending | None = None
         self._credentials: Credentials | None = None
         self._servers: list[Server | GrpcPort] = []
+        self._leaving = Leaving(self._main)
 
     def _cells_of(self, spec: config.Guest) -> list[InstanceCell]:
         """A cell for each instance where there are several; under a seed there is one, for threads are not reproducible."""
@@ -103,6 +107,8 @@ class Host:
             self.code = 1
         for cell in self._others:
             cell.close()
+        if self._outlet is not None:
+            self._outlet.close()
 
     def _live(self) -> int:
         try:
@@ -134,7 +140,11 @@ class Host:
             (program,) = programs
             code = self._start(program)
         else:
-            kernel.drive(lambda: self._ending is not None and self._ending.over, None)
+            self._leaving.may = not self._clock.virtual
+            kernel.drive(lambda: bool(self._leaving.told) or (self._ending is not None and self._ending.over), None)
+            if self._leaving.told:
+                self._leaving.end(self._servers)
+                raise Stopped(self._leaving.told)
             code = 1 if self._ending is not None and self._ending.lost else 0
         self._wind_down(tell=True)
         return code
@@ -162,6 +172,7 @@ class Host:
                     self._guests[name].stop()
                 elif name in self.node.builtins:
                     self._log.record(name, "stopping")
+            self._leaving.refuse(self._servers)
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
         except Stopped:
@@ -175,8 +186,15 @@ class Host:
 
     def interrupt(self, number: int) -> None:
         """From the main thread: the node is to stop. Told again, it stops at once."""
-        if self._main.interrupted:
+        if self._main.interrupted or self._leaving.told:
             os._exit(128 + number)
+        if self._leaving.may:
+            self._leaving.begin(number, self._servers, self._leave_off)
+        else:
+            self._leave_off(number)
+
+    def _leave_off(self, number: int) -> None:
+        """From any thread: what is being done is left, at once where it waits."""
         told = [(cell, Stopped(number)) for cell in (*self._others, self._main)]
         for cell, stopped in told:
             cell.interrupt(stopped)
@@ -194,7 +212,7 @@ class Host:
     def _equip(self) -> None:
         if "file" in self.node.builtins:
             file = _files()
-            files = file.Files(self.node.data or Path("data"), self.node.message)
+            files = file.Files(self.node.data or Path("data"), self.node.message, partial(self._log.record, "file"))
             self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
         if self.node.externals:
             from shim.externals import Externals  # noqa: PLC0415 - for this node alone: it costs a start 20 ms
@@ -219,6 +237,9 @@ class Host:
             )
             for cell in (self._main, *self._others):
                 cell.equip(shared, self._rates, self._env)
+
+    def _lost(self, count: int) -> None:
+        self._log.record(self.node.name, "records dropped", level="warn", fields={"dropped": count})
 
     def _say(self, text: str) -> None:
         self._log.record(self.node.name, text)

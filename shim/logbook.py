@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import Protocol
 
 from shim.clock import Clock, logical
 
@@ -32,13 +32,21 @@ _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 _KEY = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
+class Stream(Protocol):
+    """Where lines go: a text file, or some of one."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> None: ...
+
+
 class Logbook:
     """Where all records of a node go."""
 
-    def __init__(self, clock: Clock, *, format: str = "logfmt", stream: IO[str] | None = None) -> None:
+    def __init__(self, clock: Clock, *, format: str = "logfmt", stream: Stream | None = None) -> None:
         self.clock = logical(clock)
         self._format = {"logfmt": _logfmt, "json": _json}.get(format)
-        self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
+        self._stream: Stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
         self._lock = threading.Lock()
         self._instance = ""
 

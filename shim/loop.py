@@ -251,7 +251,8 @@ class Stream:
 
     def _ready(self, events: int) -> None:
         """What is neither READ nor WRITE, an error or the end, is found by trying what is wanted."""
-        if self._out and events & ~READ:
+        is_new = not self.connected and events & READ
+        if self._out and events & ~READ and not is_new:  # who closed before anything was sent cannot have heard it
             self._flush()
         if events & ~WRITE and not (self.closed or self.paused):
             self._read()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from shim import connect
 from shim.calls import Call
-from shim.clock import MS
+from shim.clock import MS, Clock
 from shim.http import Malformed, Reply
 from shim.loop import Stream
 from shim.messages import Code, NodeError
@@ -33,11 +33,25 @@ HANDSHAKE = 5_000 * MS
 """How long TLS may then take: many at once are work, and none has been in vain before."""
 WARNING = 10_000 * MS
 """Between two records that TLS with a peer does not come about."""
-TRIES = 6
-BACKOFF = 100 * MS
-"""The wait before the second try is up to so long, before each later one up to twice the one before."""
+PATIENCE = 5_000 * MS
+"""How long a call is tried again that nobody has executed, where its deadline leaves so much."""
+BACKOFF, LONGEST = 100 * MS, 800 * MS
+"""The wait before the second try is up to BACKOFF, before each later one up to twice as long, at last up to LONGEST."""
 ERROR = 64 << 10
 """Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
+
+
+def next_try(call: Call, clock: Clock) -> int | None:
+    """When a call that nobody has executed is to be tried again, on the clock; None: no more. It counts as one more try."""
+    now = clock.peek()
+    if call.tries == 0:
+        call.patience = now + PATIENCE
+    chance = int.from_bytes(clock.random("", 4), "big")
+    when = now + (min(BACKOFF << min(call.tries, 16), LONGEST) * chance >> 32)
+    if when >= min(call.deadline, call.patience):
+        return None
+    call.tries += 1
+    return when
 
 
 class Peer:
@@ -141,6 +155,12 @@ class Peer:
         assert taken is None or isinstance(taken, Connection), "as given to it"
         return taken
 
+    def is_leaving(self) -> None:
+        """It takes no more requests by a connection, so by no other one either: whoever sent one now might get no answer."""
+        while (connection := self._take_idle()) is not None:
+            connection.close("the peer is leaving")
+        self._addresses = []  # the peer may move
+
     def _look_up(self) -> None:
         if not self._resolving:
             self._resolving = True
@@ -211,19 +231,17 @@ class Peer:
         if not call.id:
             call.end(Code.UNAVAILABLE, why.encode(), executed=executed)
         elif executed or not self.tries_again(call, why):
-            self._record(call, "peer out of reach", why)
+            self.record(call, "peer out of reach", why)
             call.end(Code.UNAVAILABLE, f"{call.service}: out of reach".encode(), executed=executed)
 
     def tries_again(self, call: Call, why: str) -> bool:
         """Whether there will be another try of a call that nobody has executed."""
-        if call.ended or not call.id or call.tries + 1 >= TRIES:
+        if call.ended or not call.id:
             return False
         now = self.network.clock.peek()
-        chance = int.from_bytes(self.network.clock.random("", 4), "big")
-        when = now + ((BACKOFF << call.tries) * chance >> 32)
-        if when >= call.deadline:
+        when = next_try(call, self.network.clock)
+        if when is None:
             return False
-        call.tries += 1
         call.entered = False
 
         def again() -> None:
@@ -231,11 +249,12 @@ class Peer:
                 self._addresses = []  # the peer may have moved
                 self._try(call)
 
-        self._record(call, "call is tried again", why, after_ms=(when - now) // MS)
+        self.record(call, "call is tried again", why, after_ms=(when - now) // MS)
         self.network.scheduler.at(when, again)
         return True
 
-    def _record(self, call: Call, text: str, why: str, **more: int) -> None:
+    def record(self, call: Call, text: str, why: str, **more: int) -> None:
+        """Tells of a call on its way: to whoever looks for a reason, since its caller learns no more than a code."""
         fields = {"peer": self.name, "error": why, **more}
         who = call.caller or "ingress"
         self.network.logbook.record(who, text, level="debug", call=call.id, parent=call.parent_id, fields=fields)
@@ -315,6 +334,8 @@ class Connection:
         """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
         if self._call is call:
             self._call = None
+            if call.id and call.code is Code.DEADLINE_EXCEEDED:
+                self._peer.record(call, "peer has not answered", "its deadline has come")
             self._stream.close("its call is over")
 
     def _data(self, data: bytes) -> None:
@@ -342,8 +363,11 @@ class Connection:
             call.end(Code.RESOURCE_EXHAUSTED, text.encode())
         elif self._reply.complete:
             self._call = None
+            keeps = self._reply.keep_alive and not self._stream.unsent
+            if not keeps:
+                self._peer.is_leaving()
             self._finish(call, self._reply)
-            if self._reply.keep_alive and not self._stream.unsent:
+            if keeps:
                 self._peer.keep(self)
             else:
                 self.close("as the peer wished")

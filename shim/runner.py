@@ -310,8 +310,12 @@ class Runner:
         raise NodeError(f"{member.spec.kind} {member.name} {how}", backtrace=crash.trace)
 
     def stop(self, member: Member) -> None:
-        """A service's last entry, of a second at most."""
-        if member.state is not State.SERVING or member.entered:
+        """A service's last entry, of a second at most. Where it never served, what waits for it is told so."""
+        if member.entered:
+            return
+        if member.state is not State.SERVING:
+            member.state = State.ENDED
+            self._leave(member)
             return
         limit = self._clock.peek() + STOP
         self._log.record(member.name, "stopping")

@@ -53,6 +53,7 @@ class Server:
         self.connections: dict[Visitor, None] = {}  # in the order they came
         self.strangers: dict[Visitor, None] = {}
         """Of these, those that have not shown a certificate; likewise."""
+        self.is_shut = False
         self._routes: dict[int, Routes] = {}
         host, port = address
         try:
@@ -117,8 +118,15 @@ class Server:
         if self._socket.fileno() >= 0:
             self.loop.watch(self._socket, READ, self._accept)
 
+    def shut(self) -> None:
+        """Lets nobody else in. Whoever is answered from now on has to find another connection."""
+        if not self.is_shut:
+            self._accept(0)
+            self.is_shut = True
+            self.loop.forget(self._socket)
+            self._socket.close()
+
     def close(self) -> None:
-        self.loop.forget(self._socket)
-        self._socket.close()
+        self.shut()
         for exchange in list(self.connections):
             exchange.close()

@@ -39,7 +39,7 @@ LAYERS = {
     "shim": """
         __main__
         host
-        instances externals
+        instances externals leaving
         probe compile health ingress ending cell
         grpcport
         vitals server
@@ -54,7 +54,7 @@ LAYERS = {
         config clock loop
         line
         secrets
-        messages wire http native grpcio
+        messages wire http native grpcio outlet
         record
     """,
     "benchmarks": """

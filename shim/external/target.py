@@ -18,7 +18,7 @@ from shim.logbook import Logbook
 from shim.loop import Loop
 from shim.member import Member
 from shim.messages import Code, Failure
-from shim.peer import BACKOFF, BYTES, CALLS, TRIES
+from shim.peer import BYTES, CALLS, next_try
 from shim.record import Record
 from shim.scheduler import Scheduler, Timer
 
@@ -247,11 +247,9 @@ class ExternalTarget:
     def _again(self, call: Call, why: str) -> bool:
         """Whether there will be another try of a call that nobody has executed."""
         now = self._clock.peek()
-        chance = int.from_bytes(self._clock.random("", 4), "big")
-        when = now + ((BACKOFF << call.tries) * chance >> 32)
-        if call.tries + 1 >= TRIES or when >= call.deadline:
+        when = next_try(call, self._clock)
+        if when is None:
             return False
-        call.tries += 1
         self._record(call, "call is tried again", why, after_ms=(when - now) // MS)
         self._scheduler.at(when, lambda: None if call.ended else self._try(call))
         return True

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -36,11 +36,22 @@ _CODES: Mapping[int, Code] = {
 M = TypeVar("M", bound=Message)
 
 
+class Tell(Protocol):
+    """Tells whoever runs the app."""
+
+    def __call__(self, text: str, *, level: str) -> None: ...
+
+
 class Files:
-    def __init__(self, folder: Path, limit: int) -> None:
-        """`folder` is made as needed; `limit`: bytes of a message, beyond which no file is read."""
+    def __init__(self, folder: Path, limit: int, tell: Tell = lambda text, *, level: None) -> None:
+        """
+        `folder` is made as needed; `limit`: bytes of a message, beyond which no file is read. `tell` gets a text for whoever runs
+        the app, and its level.
+        """
         self._folder = folder
         self._limit = limit
+        self._tell = tell
+        self._is_full = False
 
     def handlers(self) -> Mapping[str, Callable[[Call], bytes]]:
         """The service's methods."""
@@ -62,9 +73,24 @@ class Files:
                 raise Failure(Code.RESOURCE_EXHAUSTED, text)
             return file_pb2.ReadResponse(content=place.read_bytes()).SerializeToString()
 
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A write: it is told once that there is no room, and once that there is some again."""
+        try:
+            yield
+        except OSError as error:
+            if _CODES.get(error.errno or 0) is Code.RESOURCE_EXHAUSTED and not self._is_full:
+                self._is_full = True
+                why = os.strerror(error.errno or 0).lower()
+                self._tell(f"disk full: {why}; writes are refused until there is room", level="error")
+            raise
+        if self._is_full:
+            self._is_full = False
+            self._tell("disk has room again", level="info")
+
     def _write(self, call: Call) -> bytes:
         request = _parse(file_pb2.WriteRequest, call)
-        with _told(request.path):
+        with _told(request.path), self._watched():
             place = self._place(request.path)
             if place.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a folder")
@@ -84,14 +110,14 @@ class Files:
 
     def _append(self, call: Call) -> bytes:
         request = _parse(file_pb2.AppendRequest, call)
-        with _told(request.path):
+        with _told(request.path), self._watched():
             place = self._place(request.path)
             place.parent.mkdir(parents=True, exist_ok=True)
-            size = place.stat().st_size if place.exists() else 0
-            with place.open("ab") as file:
+            with place.open("ab", buffering=0) as file:  # a buffer would be written once more when the file is closed
+                size, rest = os.fstat(file.fileno()).st_size, memoryview(request.content)
                 try:
-                    file.write(request.content)
-                    file.flush()
+                    while rest:
+                        rest = rest[file.write(rest) :]
                     os.fsync(file.fileno())
                 except OSError:  # no half of a record stays behind
                     file.truncate(size)

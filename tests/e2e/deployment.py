@@ -40,14 +40,15 @@ Finished = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """An app in `folder`; `name` is the compose project's."""
+    """An app in `folder`; `name` is the compose project's. `host`: the engine's DOCKER_HOST, where it is not the usual one."""
 
     folder: Path
     name: str
+    host: str = ""
 
     def tool(self, *words: str, **env: str) -> Finished:
         """`parigot-oci WORDS`, to its end."""
-        return finished(sys.executable, "-m", "parigot_oci", *words, folder=self.folder, env=env)
+        return finished(sys.executable, "-m", "parigot_oci", *words, folder=self.folder, env={**_at(self.host), **env})
 
     def build(self, *words: str) -> Finished:
         done = self.tool("build", *words)
@@ -56,7 +57,8 @@ class Deployment:
 
     def compose(self, *words: str, stdin: str = "", **env: str) -> Finished:
         """`docker compose WORDS`, to its end."""
-        return finished("docker", "compose", "--progress", "plain", *words, folder=self.folder, env=env, stdin=stdin)
+        own = {**_at(self.host), **env}
+        return finished("docker", "compose", "--progress", "plain", *words, folder=self.folder, env=own, stdin=stdin)
 
     def up(self, *words: str) -> Finished:
         """Up in the background; returns when all that has a health check is healthy."""
@@ -84,13 +86,13 @@ class Deployment:
         return {each["Service"]: each["ID"] for each in map(json.loads, said.splitlines())}
 
     def inspect(self, service: str) -> dict[str, Any]:
-        found: list[dict[str, Any]] = json.loads(docker("inspect", self.containers()[service]).stdout)
+        found: list[dict[str, Any]] = json.loads(docker("inspect", self.containers()[service], host=self.host).stdout)
         return found[0]
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Service → its container's state, as the engine has it."""
         found = self.containers()
-        said = json.loads(docker("inspect", *found.values()).stdout)
+        said = json.loads(docker("inspect", *found.values(), host=self.host).stdout)
         return {service: each["State"] for service, each in zip(found, said, strict=True)}
 
     def exits(self) -> dict[str, int]:
@@ -98,10 +100,10 @@ class Deployment:
         return {service: int(state["ExitCode"]) for service, state in self.states().items()}
 
     def stdout(self, service: str) -> str:
-        return docker("logs", self.containers()[service]).stdout
+        return docker("logs", self.containers()[service], host=self.host).stdout
 
     def stderr(self, service: str) -> str:
-        return docker("logs", self.containers()[service]).stderr
+        return docker("logs", self.containers()[service], host=self.host).stderr
 
     @property
     def url(self) -> str:
@@ -162,10 +164,15 @@ def finished(
     )
 
 
-def docker(*words: str) -> Finished:
-    done = finished("docker", *words)
+def docker(*words: str, host: str = "") -> Finished:
+    """`docker WORDS`, to its end, which is to be a good one. `host`: as a Deployment's."""
+    done = finished("docker", *words, env=_at(host))
     assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
     return done
+
+
+def _at(host: str) -> Mapping[str, str]:
+    return {"DOCKER_HOST": host} if host else {}
 
 
 def files_of(container: str) -> Iterator[tuple[str, bytes]]:

@@ -84,8 +84,8 @@ def test_an_absent_peer_is_given_up_in_reasonable_time_and_nothing_was_executed(
     first, second = done.stdout.decode().splitlines()
     assert first == f"{LOST} (not executed)"
     assert second.endswith("(not executed)")
-    assert 5 <= done.stderr.decode().count(AGAIN) <= 10
-    assert time.monotonic() - began < 15
+    assert 10 <= done.stderr.decode().count(AGAIN) <= 40  # for five seconds, the second one for 50 ms
+    assert 3 < time.monotonic() - began < 15
 
 
 def test_a_request_that_was_cut_off_is_sent_again(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What becomes of calls, of the log and of what was written when something fails, row by row, on an engine of its own."""
