@@ -16,8 +16,8 @@ from shim import config
 from shim.calls import Call
 from shim.clock import MS
 from shim.kernel import Kernel
-from shim.line import ALONE, DUE, LIMIT
-from shim.member import BARRED, SHUT
+from shim.line import ALL, ALONE, DUE, LIMIT
+from shim.member import BARRED, HELD, RUNG, SHUT
 
 PATIENCE = MS
 """How long a guest waits in an import before the others have their turns as well."""
@@ -140,6 +140,8 @@ class Turns:
         ]
         for member in barred:
             member.control[SHUT] |= BARRED
+            if member.control[HELD] & RUNG and not member.entered:  # who is beneath may wait for just that
+                self._kernel.take_over(member, ALL)
         outer = self._cells[ALONE], self._beneath
         self._cells[ALONE], self._beneath = 1, frozenset(entered)
         try:

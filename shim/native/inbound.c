@@ -110,7 +110,10 @@ outcome_t serve(line_t *line, int fd) {
 
 enum { CALLS_MAX = 4096, WAITING_MAX = 64 << 20 }; /* calls, and bytes, that wait in one line */
 
-bool may_wait(const guest_t *guest) { return guest->base != NULL && !(guest->control[SHUT] & DOWN) && guest->line->queued < CALLS_MAX; }
+/* Not for one that is barred: whoever is beneath may wait for just this call, and whose that is Python knows. */
+bool may_wait(const guest_t *guest) {
+	return guest->base != NULL && !(guest->control[SHUT] & (DOWN | BARRED)) && guest->line->queued < CALLS_MAX;
+}
 
 bool queue_call(guest_t *guest, work_t *call, const void *body, uint32_t len) {
 	line_t *line = guest->line;

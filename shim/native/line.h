@@ -20,7 +20,7 @@
 
 /* Fields of a member's control, and bits of these: shim/member.py. */
 enum { SHUT, NUMBER, ODD = 6, REPLY, ROOM, FITTED, MADE, SETTLED, KNOWN, HELD, TURN };
-enum { ENTERED = 1, DOWN = 4 };  /* of SHUT */
+enum { ENTERED = 1, DOWN = 4, BARRED = 8 }; /* of SHUT */
 enum { PRESSING = 4 }; /* of ODD */
 enum { GONE = -1, BARE = -2 }; /* of FITTED */
 enum { HOLDS = 1, RUNG = 2, RUNS = 4 }; /* of HELD: calls or events; some of these to be resumed; it is entered by the line */

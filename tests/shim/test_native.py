@@ -36,7 +36,10 @@ def enums() -> dict[str, int]:
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        (member, "SHUT NUMBER ODD REPLY ROOM FITTED MADE SETTLED KNOWN HELD TURN ENTERED DOWN PRESSING RUNG RUNS"),
+        (
+            member,
+            "SHUT NUMBER ODD REPLY ROOM FITTED MADE SETTLED KNOWN HELD TURN ENTERED DOWN BARRED PRESSING RUNG RUNS",
+        ),
         (line, "NOTHING OPEN WORK DISPATCHED TIMER ALL OWN ENDED"),
     ],
 )
