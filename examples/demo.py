@@ -167,7 +167,8 @@ def take_down(mode: str) -> None:
 
 
 def compose(mode: str, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    return command("docker", "compose", "--file", str(project_file(mode)), "--progress", "plain", *arguments)
+    where = ("--project-directory", str(APP), "--file", str(project_file(mode)))
+    return command("docker", "compose", *where, "--progress", "plain", *arguments)
 
 
 def project_file(mode: str) -> Path:

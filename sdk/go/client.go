@@ -194,7 +194,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 	cut := false
 	if left, ok := remaining(ctx); ok && left < d {
-		cut, d = true, max(0, left)
+		cut, d = true, max(0, left)+time.Millisecond // what is left is known to the millisecond: not before it is over
 	}
 	timer, err := startTimer(ctx, d)
 	if err == nil {

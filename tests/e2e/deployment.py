@@ -120,13 +120,14 @@ class Deployment:
         return done.stdout
 
     def modules(self) -> dict[str, str]:
-        """The digests of all .wasm files in the containers: that of `x.wasm`, or of `service.wasm` in the one of `x`."""
+        """The digests of all .wasm files in the containers, by the guest that node.json says each is."""
         found: dict[str, str] = {}
-        for service, container in self.containers().items():
-            for path, data in files_of(container):
-                guest = service if path == "service.wasm" else path.removesuffix(".wasm")
+        for container in self.containers().values():
+            files = dict(files_of(container))
+            names = {guest["wasm"]: guest["name"] for guest in json.loads(files["node.json"])["guests"]}
+            for path, data in files.items():
                 if path.endswith(".wasm"):
-                    found[guest] = hashlib.sha256(data).hexdigest()
+                    found[names[path]] = hashlib.sha256(data).hexdigest()
         return found
 
     def kill(self, service: str) -> None:
