@@ -116,7 +116,7 @@ def _contradictions(document: Document, value: Mapping[str, Any]) -> Iterator[Pr
         if name not in names:
             hint = f"It has: {', '.join(names)}."
             yield _problem(document, ("start", index), f"start: there is no service or program {name!r}", hint)
-    yield from _bad_groups(document, value.get("groups", {}), names)
+    yield from _bad_groups(document, value, names)
     yield from _unclear(document, (), {"labels": value.get("labels", {})})
     yield from _clashing_ports(document, value)
     yield from _bad_quantities(document, value)
@@ -174,12 +174,16 @@ def _bad_secrets(
             yield _problem(document, (*path, "env", variable(name)), what, "Rename one of them.")
 
 
-def _bad_groups(document: Document, groups: Mapping[str, Any], names: Sequence[str]) -> Iterator[Problem]:
-    """A group is a node and its name that node's; each guest is on one node."""
+def _bad_groups(document: Document, value: Mapping[str, Any], names: Sequence[str]) -> Iterator[Problem]:
+    """A group is a node and its name that node's; each guest is on one node, and an external on one of its own."""
     homes: dict[str, str] = {}
-    for group, members in groups.items():
-        if group in RESERVED or (group in names and group not in members):
-            taken = RESERVED.get(group, "a service or program that is not in it")
+    reserved = {
+        **RESERVED,
+        **dict.fromkeys(value.get(externals.SECTION, {}), "an external, which is a node of its own"),
+    }
+    for group, members in value.get("groups", {}).items():
+        if group in reserved or (group in names and group not in members):
+            taken = reserved.get(group, "a service or program that is not in it")
             yield _problem(document, ("groups", group), f"{group!r} is taken: it is {taken}", "Choose another name.")
         for index, name in enumerate(members):
             if name not in names and name not in BUILTINS.values():

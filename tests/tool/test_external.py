@@ -110,6 +110,10 @@ REFUSED = {
     "unclear header": (one("headers: {x: yes}"), "yes means different things to different readers"),
     "unknown secret": (one("headers: {x: {secret: t}}"), "there is no secret 't'\n  Describe it"),
     "secret's key": (one("headers: {x: {value: t}}"), "unknown key 'value' in external.pay.headers.x"),
+    "a group of its name": (
+        one("") + "groups: {pay: [a]}",
+        "'pay' is taken: it is an external, which is a node of its own",
+    ),
     "in a group": (one("") + "groups: {g: [a, pay]}", "there is no service or program 'pay'"),
 }
 
@@ -278,7 +282,7 @@ def composed(mode: Mode, url: str = PAY.url) -> dict[str, Any]:
 def test_of_all_containers_the_one_that_calls_it_has_a_way_out_and_its_secret() -> None:
     services = composed("split")["services"]
     assert {name for name, each in services.items() if "outside" in each["networks"]} == {"pay"}
-    assert {name for name, each in services.items() if "secrets" in each} == {"pay"}
+    assert {name for name, each in services.items() if "token" in each["secrets"]} == {"pay"}
     assert services["store"]["depends_on"] == {"pay": {"condition": "service_healthy"}}
     assert "ports" not in services["pay"]
     (whole,) = composed("monolith")["services"].values()
