@@ -20,5 +20,5 @@ def connected(host: str, port: int, seconds: float, context: ssl.SSLContext | No
 
 def why(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        return f"its certificate is not trusted: {error.verify_message.rstrip('.')}"
     return str(error) or type(error).__name__

@@ -262,6 +262,7 @@ def test_a_server_with_the_certificate_of_another_name_is_not_called(tmp_path: P
         done = run(calling(tmp_path, url, f"{M}:x", startup_ms=2_000, ca="ca.pem"))
     assert done.returncode == 1
     assert "its certificate is not trusted: Hostname mismatch" in done.stderr.decode()
+    assert "not valid for 'localhost': does it run there" in done.stderr.decode()
 
 
 # --- what stands in the way of a start -------------------------------------------------------------------------------
