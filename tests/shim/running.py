@@ -18,12 +18,17 @@ Process = subprocess.Popen[bytes]
 
 @contextlib.contextmanager
 def started(
-    path: Path, *, stdin: int = subprocess.DEVNULL, stdout: int | IO[bytes] | None = None, log: str = "log"
+    path: Path,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    log: str = "log",
+    **env: str,
 ) -> Iterator[Process]:
-    """The node of a node.json; its log goes to a file beside it. Killed at the end, if it still runs."""
+    """The node of a node.json; its log goes to a file beside it. `env`: more variables. Killed at the end, if it still runs."""
     command = [sys.executable, "-m", "shim", str(path)]
     with (path.parent / log).open("wb") as stream:
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stream, env=environment())
+        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stream, env={**environment(), **env})
     try:
         yield process
     finally:

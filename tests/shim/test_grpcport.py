@@ -227,3 +227,13 @@ def test_under_a_seed_calls_are_answered_as_well(tmp_path: Path) -> None:
         wait_for(tmp_path / "log", "text=listening")
         for _ in itertools.repeat(None, 3):
             assert call(port, f"{ECHO}/Echo", b"x")["code"] == "OK"
+
+
+@pytest.mark.parametrize(("own", "code"), [("127.0", "PermissionDenied"), ("127.1", "OK")])
+def test_nobody_is_let_in_who_comes_by_a_network_of_the_apps_own(tmp_path: Path, own: str, code: str) -> None:
+    echo = Guest(name="echo", wasm=guests.wat("echo"), exports={ECHO: ("Echo",)})
+    (port,) = free_ports(1)
+    ports = [{"address": "0.0.0.0", "port": port, "services": [ECHO], "protocol": "grpc"}]  # as in a container
+    with started(node(tmp_path, [echo], ports=ports), PARIGOT_NET=own):
+        wait_for(tmp_path / "log", "text=listening")
+        assert call(port, f"{ECHO}/Echo", b"\n\x05hello")["code"] == code
