@@ -9,11 +9,12 @@ import pytest
 from tests.e2e.conftest import MakeExample
 from tests.e2e.deployment import EXAMPLES, Deployment, Finished
 
-PROGRAMS = {"hello": "hello", "vinyl": "client", "detective": "detective"}
+PROGRAMS = {"hello": "hello", "vinyl": "client", "detective": "detective", "coupons": "customer"}
 OTHERS = {
     "hello": ["greeting"],
     "client": ["store", "catalogue", "file", "ingress"],
     "detective": ["suspect"],
+    "customer": ["shop", "mint"],
 }
 """What the program's goodbye reaches."""
 GUARDED = {"detective"}
@@ -23,8 +24,9 @@ GROUPS = {
     "hello": {"pair": ["hello", "greeting"]},
     "vinyl": {"shop": ["store", "file"]},
     "detective": {"back": ["suspect"]},
+    "coupons": {"counter": ["shop", "mint"]},
 }
-"""With the program, with a built-in service, and alone under another name."""
+"""With the program, with a built-in service, alone under another name, and as the example itself has them."""
 WASM = ("--containers", "wasm")
 
 
@@ -59,6 +61,7 @@ def runtime() -> Callable[[Deployment], None]:
     params=[
         *((example, mode, ()) for example in PROGRAMS for mode in WAYS),
         *((example, mode, WASM) for example in ("hello", "vinyl") for mode in WAYS),
+        ("coupons", "groups", WASM),
     ],
     ids=lambda param: "-".join((*param[:2], *param[2][1:])),
 )
@@ -71,8 +74,11 @@ def outcome(
         app.edit("parigot.yaml", "parigot: 1\n", "parigot: 1\ncalls: fused\n")
     homes = dict[str, str]()
     if mode == "groups":
-        app.edit("parigot.yaml", "parigot: 1\n", f"parigot: 1\ngroups: {GROUPS[name]}\n")
+        if "\ngroups:\n" not in (app.folder / "parigot.yaml").read_text():
+            app.edit("parigot.yaml", "parigot: 1\n", f"parigot: 1\ngroups: {GROUPS[name]}\n")
         homes = {guest: group for group, members in GROUPS[name].items() for guest in members}
+    for secret in app.folder.glob("secrets/*"):
+        secret.chmod(0o444)  # whatever mode a checkout gives it
     if containers:
         runtime(app)
     app.build(*WAYS[mode], *containers)
