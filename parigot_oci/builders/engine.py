@@ -121,7 +121,7 @@ class Engine:
                 for chunk in self.api.get_image(image):
                     out.write(chunk)
         except EngineError as error:
-            if isinstance(error.__cause__, ImageNotFound):
+            if isinstance(error.__cause__, NotFound):
                 hint = "an archive is named by its path, an image of a registry by a name that begins with its host"
                 raise EngineError(Problem(what=f"the engine has no image {image}", hint=hint)) from error
             raise

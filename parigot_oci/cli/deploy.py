@@ -48,7 +48,7 @@ Kind = Annotated[
         "engines with the containerd image store."
     ),
 ]
-Placement = Annotated[Mode, typer.Option(help="One container for each service, or one for all.")]
+Placement = Annotated[Mode, typer.Option(help="A container for each guest, one for all, or one for each group.")]
 Platforms = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,5 +1,6 @@
 """Where images end up: in a folder without any engine, and in a real engine, which then runs them."""
 
+import io
 import subprocess
 import tarfile
 import uuid
@@ -126,6 +127,13 @@ def test_any_image_with_a_python_of_today_serves_as_a_base(base: Base, shim: Lay
     found = named(f"{name}:latest", engine)
     assert (found.version, found.libc) == (base.version, "glibc")
     assert [layer.digest for layer in found.layers][:2] == [base.layers[0].digest, shim.digest]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("absent", ["nobody/has-this", "nobody/has-this:1"])
+def test_an_image_that_is_not_there_cannot_be_looked_into(absent: str) -> None:
+    with pytest.raises(EngineError, match=f"the engine has no image {absent}[^$]*named by its path"):
+        connect().saved(absent, io.BytesIO())
 
 
 @pytest.mark.engine
