@@ -16,7 +16,7 @@ def main() -> int:
             gc.enable()
             return int(found.main(args))
         case [node, *args] if not node.startswith("-"):
-            return int(importlib.import_module("shim.host").main(node, args))
+            return int(importlib.import_module("shim.process").main(node, args))
     print(__doc__, file=sys.stderr)
     return 2
 

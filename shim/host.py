@@ -1,17 +1,13 @@
 """
-Runs one node: reads node.json, starts its guests in order, serves, and ends as the app's rules say.
+Runs one node: starts its guests in order, serves, and ends as the app's rules say.
 
 What runs guests and sockets is a cell (shim/cell.py), with a thread of its own and a deep stack: the node's main cell, and one
-for each instance of a service that has several. The process's main thread waits for signals. The exit code is the program's,
-0 for services that were stopped, 1 when the start was aborted or the program's node was lost.
+for each instance of a service that has several. The exit code is the program's, 0 for services that were stopped, 1 when the
+start was aborted or the program's node was lost.
 """
 
-import contextlib
 import gc
 import os
-import resource
-import signal
-import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -20,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from shim import config, connect, ending, secrets, vitals
-from shim.cell import STOPPING, Cell, InstanceCell, Stopped, start_deep
+from shim.cell import STOPPING, Cell, InstanceCell, Stopped
 from shim.clock import RealClock, VirtualClock
 from shim.ending import Ending
 from shim.guests.engine import Shared
@@ -48,8 +44,6 @@ if TYPE_CHECKING:
 
 MACHINES = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL"})
 """Variables that engines and images set by themselves: what they hold in a container is nobody's word to a guest."""
-SWITCH = 0.001
-"""Seconds that a thread which is busy in Python keeps the others from it. At the usual 5 ms one that logs holds up all calls."""
 
 
 class Host:
@@ -185,7 +179,7 @@ class Host:
         return any(guest.is_program for guest in self.node.guests)
 
     def interrupt(self, number: int) -> None:
-        """From the main thread: the node is to stop. Told again, it stops at once."""
+        """From the process's main thread: the node is to stop. Told again, it stops at once."""
         if self._main.interrupted or self._leaving.told:
             os._exit(128 + number)
         if self._leaving.may:
@@ -371,42 +365,3 @@ def _with_args(node: config.Node, args: list[str]) -> config.Node:
         raise NodeError(f"node {node.name} holds no program that could take the arguments {' '.join(args)}")
     guests = tuple(replaced(guest, args=tuple(args)) if guest.is_program else guest for guest in node.guests)
     return replaced(node, guests=guests)
-
-
-def main(path: str, args: list[str]) -> int:
-    """Runs the node. Returns the exit code."""
-    _take_descriptors()
-    sys.setswitchinterval(SWITCH)
-    sys.setrecursionlimit(100_000)  # nested calls are nested frames; start_deep makes room for them
-    try:
-        host = Host(config.load(Path(path)), args)
-    except NodeError as error:
-        print(f"parigot: {error}", file=sys.stderr)
-        return 1
-    stops = (signal.SIGTERM, signal.SIGINT)
-    for number in stops:
-        signal.signal(number, lambda number, frame: host.interrupt(number))
-    thread = threading.Thread(target=host.run, name="node")
-    # Threads inherit what is blocked: so a signal always reaches this one, and ends its waiting.
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    try:
-        start_deep(thread, len(host.node.guests))
-    except NodeError as error:
-        print(f"parigot: {error}", file=sys.stderr)
-        return 1
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
-    while thread.is_alive():
-        thread.join(3600)
-    return host.code
-
-
-def _take_descriptors() -> None:
-    """As many as the system gives, for connections; and 0, 1 and 2, lest something else gets these numbers."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)

@@ -38,6 +38,7 @@ LAYERS = {
     """,
     "shim": """
         __main__
+        process
         host
         instances externals leaving
         probe compile health ingress ending cell

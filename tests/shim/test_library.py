@@ -65,7 +65,7 @@ def test_sizes_and_kinds_are_the_packages() -> None:
 
 def test_the_library_is_the_packages_and_the_package_is_not_imported() -> None:
     script = (
-        "import sys, shim.host; from shim.guests import library; "
+        "import sys, shim.process; from shim.guests import library; "
         "print(library.path(), [name for name in sys.modules if name.startswith('wasmtime')])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=guests.ROOT, capture_output=True, text=True, check=True)
