@@ -47,6 +47,7 @@ class Ending:
         """Questions that are open here."""
         self._known = False
         """The program has ended."""
+        self._leaves = False
         self._why = "caller"
         """Why this node is at its end, in a goodbye's words: "" where the program has come to its own."""
         self._away = dict.fromkeys(goodbye.senders, kernel.clock.peek())
@@ -80,6 +81,8 @@ class Ending:
         call.then(self._no_longer_asked)
         if self._known:
             self._answer(call)
+        elif self._leaves:
+            self._turn_away(call)
 
     def check(self, done: Callable[[str], None]) -> None:
         done("")
@@ -122,6 +125,15 @@ class Ending:
             self._heard.add(sender)
             if why != "caller":
                 self._learn(why)
+
+    def leave(self) -> None:
+        """This node was told to stop, and the app goes on: whoever asks is to ask the one that takes its place."""
+        self._leaves = True
+        for call in list(self._asked):
+            self._turn_away(call)
+
+    def _turn_away(self, call: Call) -> None:
+        call.end(Code.UNAVAILABLE, f"{self._kernel.node.name} is stopping".encode(), executed=False)
 
     def _learn(self, why: str) -> None:
         """The program has ended, or is lost: all that ask are told."""

@@ -137,7 +137,7 @@ class Host:
             self._leaving.may = not self._clock.virtual
             kernel.drive(lambda: bool(self._leaving.told) or (self._ending is not None and self._ending.over), None)
             if self._leaving.told:
-                self._leaving.end(self._servers)
+                self._leaving.end(self._servers, self._ending)
                 raise Stopped(self._leaving.told)
             code = 1 if self._ending is not None and self._ending.lost else 0
         self._wind_down(tell=True)
@@ -166,7 +166,7 @@ class Host:
                     self._guests[name].stop()
                 elif name in self.node.builtins:
                     self._log.record(name, "stopping")
-            self._leaving.refuse(self._servers)
+            self._leaving.refuse(self._servers, self._ending)
             if tell and self._ending is not None:
                 self._ending.tell(lambda until: self._main.scheduler.drive(until, lambda: False))
         except Stopped:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from shim.cell import Cell
 from shim.clock import MS
+from shim.ending import Ending
 from shim.line import ALL
 from shim.member import HELD
 from shim.server import Server
@@ -35,9 +36,11 @@ def shut(main: Cell, servers: Sequence[Server]) -> None:
                 server.line.forget(exchange.fd)
 
 
-def finish(main: Cell, servers: Sequence[Server], within: int = FINISHING) -> None:
+def finish(main: Cell, servers: Sequence[Server], ending: Ending | None, within: int = FINISHING) -> None:
     """Until all that was asked is answered, or for so many nanoseconds; a guest that computes is not cut short."""
     shut(main, servers)
+    if ending is not None:  # its questions stay open for as long as a node is there
+        ending.leave()
     now = main.kernel.clock.peek()
     linger, end = now + LINGER, now + within
     timers = [main.scheduler.at(when, lambda: None) for when in (linger, end)]
@@ -72,17 +75,17 @@ class Leaving:
         self.told = number
         self._main.loop.post(lambda: shut(self._main, _own(servers)))
 
-    def end(self, servers: Sequence[object]) -> None:
+    def end(self, servers: Sequence[object], ending: Ending | None) -> None:
         """Comes back when all is answered."""
-        finish(self._main, _own(servers))
+        finish(self._main, _own(servers), ending)
         if self._timer is not None:
             self._timer.cancel()
 
-    def refuse(self, servers: Sequence[object]) -> None:
+    def refuse(self, servers: Sequence[object], ending: Ending | None) -> None:
         """The guests have been stopped: calls that came too early, or too late, are told so."""
         rest = [server for server in _own(servers) if not server.is_shut]
         if rest and not self._main.kernel.clock.virtual:
-            finish(self._main, rest, BRIEFLY)
+            finish(self._main, rest, ending, BRIEFLY)
 
 
 def _own(servers: Sequence[object]) -> list[Server]:

@@ -199,6 +199,23 @@ def test_who_is_told_to_stop_says_no_goodbye(tmp_path: Path, below: Below) -> No
     assert below.told == []
 
 
+def test_who_is_told_to_stop_turns_those_away_that_ask_and_does_not_wait_for_the_end_of_the_app(tmp_path: Path) -> None:
+    (listen,) = free_ports(1)
+    with started(middle(tmp_path, listen)) as process:
+        wait_for(tmp_path / "log", "text=ready")
+        with attending(listen, "client") as client, attending(listen, "desk") as desk:
+            assert runs(process, listen)
+            began = time.monotonic()
+            process.send_signal(SIGTERM)
+            for asking in (client, desk):
+                answer = receive(asking, b"\r\n\r\n")
+                assert answer.startswith(b"HTTP/1.1 503 ")
+                assert b"\r\nparigot-not-executed: 1\r\n" in answer
+                assert b"\r\nconnection: close\r\n" in answer
+            assert process.wait(LIMIT) == 0
+            assert time.monotonic() - began < 2
+
+
 def test_a_goodbye_that_is_not_heard_is_said_again(tmp_path: Path) -> None:
     """The one below is busy at first, then not there, then it hears."""
     (below,) = free_ports(1)
