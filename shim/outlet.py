@@ -58,8 +58,8 @@ class Outlet:
             begins = not self._waiting
             self._waiting.append(data)
             self._held += len(data)
-        if begins:
             self._emptied.clear()
+        if begins:
             threading.Thread(target=self._empty, name="log", daemon=True).start()
         return len(text)
 
@@ -91,11 +91,12 @@ class Outlet:
                     self._waiting.popleft()
                     if not self._waiting:
                         dropped, self._dropped = self._dropped, 0
+                        self._emptied.set()
                         break
         except OSError:  # nobody is there any more
             with self._lock:
                 self._waiting.clear()
                 self._held = dropped = 0
-        self._emptied.set()
+                self._emptied.set()
         if dropped:
             self._lost(dropped)
