@@ -87,7 +87,10 @@ class Exchange:
     @property
     def is_idle(self) -> bool:
         """Whether nothing has been asked, not even in part, that has not been answered."""
-        return self._stream.closed or (self._call is None and self._requests.none and not self._stream.unsent)
+        stream = self._stream
+        if stream.closed or stream.unsent or stream.is_beginning:
+            return stream.closed
+        return self._call is None and self._requests.none
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 

@@ -205,6 +205,11 @@ class Stream:
         return self.connected
 
     @property
+    def is_beginning(self) -> bool:
+        """Whether the two sides have begun to tell each other who they are, and one of them may think that it is done."""
+        return False
+
+    @property
     def was_refused(self) -> bool:
         """Whether it ended before the other side had read anything, since one of the two does not trust the other."""
         return False
@@ -241,6 +246,12 @@ class Stream:
             self._loop.closes(self._socket)
             self._socket.close()
             self.on_close(why)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Whoever has the stream is no longer known to it: both are gone at once, and wait for no search for garbage."""
+        self.on_data, self.on_close = lambda _: None, lambda _: None
+        self.on_flushed = self.sealed = None
 
     def _watch(self) -> None:
         events = (0 if self.paused else READ) | (WRITE if self._out else 0)

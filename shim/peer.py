@@ -187,9 +187,7 @@ class Peer:
             self.unavailable(call, error.strerror or str(error), executed=False)
             return None
         self._open += 1
-        connection = Connection(self, self._stream(sock))
-        self.network.scheduler.at(self.network.clock.peek() + CONNECTING, connection.give_up)
-        return connection
+        return Connection(self, self._stream(sock))
 
     def _stream(self, sock: socket.socket) -> Stream:
         if self._credentials is None:
@@ -276,6 +274,7 @@ class Connection:
         self._reply: Reply | None = None
         self._lost = True
         """It ends against this side's will, when it ends."""
+        self._timer = self._network.scheduler.at(self._network.clock.peek() + CONNECTING, self._give_up)
 
     def carry(self, call: Call) -> None:
         network = self._network
@@ -315,12 +314,12 @@ class Connection:
         else:
             self.close("it was closed while it was idle")
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """It has had time enough to come about."""
         if not self._stream.connected:
             self._stream.close(f"no connection within {CONNECTING // MS} ms")
         elif not self._stream.is_open:
-            self._network.scheduler.at(self._network.clock.peek() + HANDSHAKE, self._give_up_tls)
+            self._timer = self._network.scheduler.at(self._network.clock.peek() + HANDSHAKE, self._give_up_tls)
 
     def _give_up_tls(self) -> None:
         if not self._stream.is_open:
@@ -390,6 +389,7 @@ class Connection:
 
     def _closed(self, why: str) -> None:
         call, self._call = self._call, None
+        self._timer.cancel()
         self._peer.forget(self, lost=self._lost)
         refused = self._stream.was_refused
         if refused:

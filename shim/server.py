@@ -51,8 +51,10 @@ class Server:
         self.gate = gate
         self.transcoder = transcoder
         self.connections: dict[Visitor, None] = {}  # in the order they came
-        self.strangers: dict[Visitor, None] = {}
-        """Of these, those that have not shown a certificate; likewise."""
+        self.strangers: dict[Visitor, int] = {}
+        """Of these, those that have not shown a certificate, and until when they may; likewise."""
+        self._looks = False
+        """Somebody is going to look whether their time is over."""
         self.is_shut = False
         self._routes: dict[int, Routes] = {}
         host, port = address
@@ -96,13 +98,22 @@ class Server:
         """It has not shown a certificate yet."""
         if len(self.strangers) >= STRANGERS:
             next(iter(self.strangers)).close()
-        self.strangers[exchange] = None
+        self.strangers[exchange] = self.kernel.clock.peek() + HANDSHAKE
+        if not self._looks:
+            self._look()
 
-        def give_up() -> None:
-            if exchange in self.strangers:
-                exchange.close()
-
-        self.kernel.scheduler.at(self.kernel.clock.peek() + HANDSHAKE, give_up)
+    def _look(self) -> None:
+        """One timer for all of them: each of their own would keep them long after they are gone."""
+        now = self.kernel.clock.peek()
+        while self.strangers:
+            oldest, end = next(iter(self.strangers.items()))
+            if end > now:
+                break
+            del self.strangers[oldest]
+            oldest.close()
+        self._looks = bool(self.strangers)
+        if self._looks:
+            self.kernel.scheduler.at(end, self._look)
 
     def knows(self, visitor: Visitor) -> None:
         self.strangers.pop(visitor, None)

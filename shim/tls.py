@@ -126,6 +126,10 @@ class TlsStream(Stream):
         return self._opened
 
     @property
+    def is_beginning(self) -> bool:
+        return self._begun and not (self._opened or self._over)
+
+    @property
     def was_refused(self) -> bool:
         return self._refused
 
@@ -260,6 +264,11 @@ class TlsStream(Stream):
         return total
 
     # --- ends --------------------------------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self.on_open = lambda _: None
+        self.on_refused = lambda _, __: None
 
     def _fail(self, error: ssl.SSLError) -> None:
         """TLS cannot go on; the other side is told."""

@@ -6,10 +6,11 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -250,8 +251,13 @@ def test_a_handshake_that_trickles_holds_nobody_up_and_ends(tmp_path: Path) -> N
         assert HANDSHAKE - 0.5 < time.monotonic() - begun < 3 * HANDSHAKE
 
 
-def sealed(callee: Callee, tls: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.MemoryBIO, socket.socket]:
-    """A connection whose bytes are the test's to send: what is written to the object is then in the buffer."""
+def sealed(
+    callee: Callee, tls: ssl.SSLContext, meanwhile: Callable[[], None] = lambda: None, said: bytes = b""
+) -> tuple[ssl.SSLObject, ssl.MemoryBIO, socket.socket]:
+    """
+    A connection whose bytes are the test's to send: what is written to the object is then in the buffer. `meanwhile` is done
+    once the node has shown its certificate, and `said` goes with what the handshake ends with.
+    """
     sock = socket.create_connection(("127.0.0.1", callee.port), 10)
     coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
     made = tls.wrap_bio(coming, going)
@@ -261,7 +267,9 @@ def sealed(callee: Callee, tls: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.Memo
         except ssl.SSLWantReadError:
             sock.sendall(going.read())
             coming.write(sock.recv(1 << 16))
+            meanwhile()
         else:
+            made.write(said)
             sock.sendall(going.read())
             return made, going, sock
 
@@ -298,6 +306,49 @@ def test_hundreds_that_say_nothing_do_not_keep_a_peer_out(tmp_path: Path) -> Non
         for _ in range(700):
             stack.enter_context(socket.create_connection(("127.0.0.1", callee.port), 10))
         assert ask(callee, context(tmp_path, "caller"))[0] == 200
+
+
+def rss(process: Process) -> int:
+    """MiB."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4 >> 10
+
+
+def test_connections_that_have_ended_in_their_handshake_take_no_memory(tmp_path: Path) -> None:
+    with running(tmp_path) as callee:
+        coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            context(tmp_path, "caller").wrap_bio(coming, going).do_handshake()
+        hello, before = going.read(), rss(callee.process)
+        for _ in range(3_000):
+            with socket.create_connection(("127.0.0.1", callee.port), 10) as sock:
+                sock.sendall(hello)
+                assert sock.recv(1)
+        assert rss(callee.process) - before < 50
+
+
+def test_who_is_in_its_handshake_when_a_node_is_told_to_stop_is_answered(tmp_path: Path) -> None:
+    """The other side may have sent its request already: it would not know whether that was executed."""
+    head = f"POST /{OPEN}/M HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 0\r\n\r\n"
+    with running(tmp_path) as callee:
+        *_, sock = sealed(callee, context(tmp_path, "caller"), lambda: told(callee), head.encode())
+        with sock:
+            assert sock.recv(1 << 16)
+            assert callee.process.wait(10) == 0
+
+
+def test_a_handshake_that_goes_no_further_does_not_keep_a_node_from_stopping(tmp_path: Path) -> None:
+    with running(tmp_path) as callee, contextlib.ExitStack() as stack:
+        stack.enter_context(socket.create_connection(("127.0.0.1", callee.port), 10))
+        began = time.monotonic()
+        with sealed(callee, context(tmp_path, "caller"), lambda: told(callee, HANDSHAKE + 1))[2]:
+            assert callee.process.wait(10) == 0
+        assert time.monotonic() - began < 9, "compose gives it ten seconds"
+
+
+def told(callee: Callee, seconds: float = 0.5) -> None:
+    """The node is told to stop, and has had some time since."""
+    callee.process.send_signal(SIGTERM)
+    time.sleep(seconds)
 
 
 # --- the side that calls ---------------------------------------------------------------------------------------------
