@@ -41,5 +41,8 @@ class Network:
                 addresses, why = [], f"{host}: {error.strerror or error}"
             self.loop.post(lambda: done(addresses, why))
 
-        # A daemon: nobody waits for the name of a peer that he no longer wants.
-        Thread(target=look, name="resolver", daemon=True).start()
+        try:  # a daemon: nobody waits for the name of a peer that he no longer wants
+            Thread(target=look, name="resolver", daemon=True).start()
+        except RuntimeError as error:  # there may be no more threads: it is asked for again with the next try
+            why = f"{host}: {error}"
+            self.loop.post(lambda: done([], why))

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
+from threading import Lock, Thread
 
 from shim import connect
 from shim.http import Malformed, Request, Requests
@@ -23,6 +23,8 @@ PIECE = 16 << 10
 """Bytes that are read at once."""
 IDLE = 30.0
 """Seconds that a connection may be silent."""
+MANY = 32
+"""Connections at once, with a thread each: for one more the one makes room that has been silent for longest."""
 PAUSE = 0.1
 """Seconds before it is tried again to take a connection."""
 PHRASES = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large", 503: "Service Unavailable"}
@@ -95,16 +97,46 @@ def _answer_at(
     clock: Callable[[], str],
 ) -> None:
     # By the few lines below, since the library's own server takes 40 ms to import, which a start would wait for.
+    open_ones = _Open()
     while True:
         try:
             connection, _ = listener.accept()
-            serving = partial(_serve, connection, is_healthy, serves, clock)
+            open_ones.add(connection)
+            serving = partial(_serve, open_ones, connection, is_healthy, serves, clock)
             Thread(target=serving, name="health of one", daemon=True).start()
         except (OSError, RuntimeError):  # no descriptor or no thread is left for it, or it has gone again
             time.sleep(PAUSE)
 
 
+class _Open:
+    """The connections that are open, whoever has been silent for longest first. For all threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._all: dict[socket.socket, None] = {}
+
+    def add(self, connection: socket.socket) -> None:
+        with self._lock:
+            if len(self._all) >= MANY:
+                silent = next(iter(self._all))
+                del self._all[silent]
+                with contextlib.suppress(OSError):
+                    silent.shutdown(socket.SHUT_RDWR)  # its thread closes it
+            self._all[connection] = None
+
+    def heard(self, connection: socket.socket) -> None:
+        with self._lock:
+            if connection in self._all:
+                del self._all[connection]
+                self._all[connection] = None
+
+    def ends(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._all.pop(connection, None)
+
+
 def _serve(
+    open_ones: _Open,
     connection: socket.socket,
     is_healthy: Callable[[], str],
     serves: Callable[[str], bool | None],
@@ -112,10 +144,13 @@ def _serve(
 ) -> None:
     """All requests of one connection. A peer that goes away in the middle is no news."""
     requests = Requests(BODY)
-    with connection, contextlib.suppress(OSError):
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        stack.enter_context(connection)
+        stack.callback(open_ones.ends, connection)
         connection.settimeout(IDLE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while data := connection.recv(PIECE):
+            open_ones.heard(connection)
             try:
                 requests.feed(data)
             except Malformed as error:
