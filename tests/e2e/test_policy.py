@@ -94,9 +94,13 @@ def test_each_node_may_call_what_it_requires_of_each_other_and_nothing_else(spli
         assert all(answer[:3] == "403" or not answer[0].isdigit() for answer in found.values() if answer != ALLOWED), (
             found
         )
+        if callee in said[caller]["callers"]:  # the way back is open, and nobody is at home there, or for others alone
+            expected = "403 permission_denied" if said[callee]["callers"] else "ConnectionRefusedError"
+            assert set(found.values()) == {expected}, (caller, callee, found)
     log = records(split.compose("logs", "--no-log-prefix", "--no-color").stdout)
     refused = {(each["service"], each["peer"], each["method"]) for each in log if each["text"] == "call refused"}
     assert ("store", "ingress", "demo.vvv.CatalogueService/Nothing") in refused
+    assert ("store", "catalogue", "demo.vvv.StoreService/Nothing") in refused, "who is called does not call back"
 
 
 def shown(app: Deployment, folder: Path, how: str) -> tuple[str, str, str]:
