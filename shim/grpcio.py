@@ -10,7 +10,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from functools import partial
-from threading import BoundedSemaphore, Condition
+from threading import BoundedSemaphore, Condition, Thread
 from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to tell comes as an error; stderr is the log's
@@ -191,6 +191,19 @@ class Server:
 
     def start(self) -> None:
         self._server.start()
+
+    def shut(self, within: float, over: Callable[[], None]) -> None:
+        """
+        Lets in no further calls. `over` is called by another thread, once: when those underway have been answered, or cut off
+        after so many seconds.
+        """
+        ended = self._server.stop(within)
+
+        def wait() -> None:
+            ended.wait()
+            over()
+
+        Thread(target=wait, name="end of grpc", daemon=True).start()
 
     def close(self) -> None:
         """What is underway is cut off."""

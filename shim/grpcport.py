@@ -68,7 +68,23 @@ class GrpcPort:
         except OSError as error:
             hint = "end what uses it, or give the service another one under `ports`"
             raise NodeError(f"cannot listen at {port.address}:{port.port}: {error}: {hint}") from error
+        self.is_shut = False
+        self.is_idle = False
+        """Once it is shut: all that had come in is answered."""
+        self.is_alone = True
+        """What is on its way to a port that is shut is told that it has not been let in."""
         self._server.start()
+
+    def shut(self, within: int) -> None:
+        """See leaving.Port."""
+        if self.is_shut:
+            return
+        self.is_shut = True
+
+        def over() -> None:
+            self.is_idle = True
+
+        self._server.shut(within / 1e9, lambda: self._loop.post(over))
 
     def close(self) -> None:
         self._server.close()
@@ -146,7 +162,7 @@ class GrpcPort:
         name = asked.get(1, b"")
         service = name.decode("utf-8", "replace") if isinstance(name, bytes) else ""
         told = -1
-        while goes_on():
+        while goes_on() and not self.is_shut:
             state = self._door.serves(service) if service else self._door.is_healthy() == ""
             status = UNKNOWN if state is None else 1 if state else 2
             if status != told:

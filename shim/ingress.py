@@ -24,6 +24,8 @@ REFUSALS = 10
 """Records a second of what was refused to other nodes; what is beyond is counted."""
 EXPIRING = 30 * 86_400
 """Seconds before its end that a certificate is spoken of."""
+SAID = 200
+"""Characters of what a peer has said, in a record."""
 DAY = 86_400_000 * MS
 
 
@@ -164,7 +166,9 @@ class Gate:
 
     def _denied(self, node: str, what: str) -> None:
         self._record(
-            self._denials, "call refused", {"peer": node, "error": f"{node} does not require this", "method": what}
+            self._denials,
+            "call refused",
+            {"peer": node, "error": f"{node} does not require this", "method": what[:SAID]},
         )
 
     def _record(self, rate: Rate, text: str, fields: Mapping[str, object]) -> None:

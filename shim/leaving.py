@@ -8,13 +8,13 @@ calls go on, and none is lost.
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from shim.cell import Cell
 from shim.clock import MS
 from shim.ending import Ending
 from shim.line import ALL
 from shim.member import HELD
-from shim.server import Server
 
 FINISHING = 4_000 * MS
 """How long a node goes on like that at most. A container has ten seconds for all of its end."""
@@ -24,21 +24,35 @@ LINGER = 100 * MS
 """How long at least, where there are connections: a request may be on its way."""
 
 
-def shut(main: Cell, servers: Sequence[Server]) -> None:
+class Port(Protocol):
+    """Where calls come in."""
+
+    is_shut: bool
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that has come in is answered."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody is there who may have sent something more."""
+
+    def shut(self, within: int) -> None:
+        """Lets nobody else in; what is underway is answered within so many nanoseconds."""
+
+
+def shut(main: Cell, ports: Sequence[Port], within: int) -> None:
     """Nobody else is let in."""
     for member in main.members:
         if member.control[HELD]:  # what the line has begun is answered by the kernel, which knows how
             main.kernel.take_over(member, ALL)
-    for server in servers:
-        server.shut()
-        for exchange in server.connections:
-            if server.line is not None and exchange.is_idle:
-                server.line.forget(exchange.fd)
+    for port in ports:
+        port.shut(within)
 
 
-def finish(main: Cell, servers: Sequence[Server], ending: Ending | None, within: int = FINISHING) -> None:
+def finish(main: Cell, ports: Sequence[Port], ending: Ending | None, within: int = FINISHING) -> None:
     """Until all that was asked is answered, or for so many nanoseconds; a guest that computes is not cut short."""
-    shut(main, servers)
+    shut(main, ports, within)
     if ending is not None:  # its questions stay open for as long as a node is there
         ending.leave()
     now = main.kernel.clock.peek()
@@ -47,8 +61,9 @@ def finish(main: Cell, servers: Sequence[Server], ending: Ending | None, within:
 
     def is_over() -> bool:
         now = main.kernel.clock.peek()
-        open = [exchange for server in servers for exchange in server.connections]
-        return now >= end or (all(exchange.is_idle for exchange in open) and (not open or now >= linger))
+        return now >= end or (
+            all(port.is_idle for port in ports) and (now >= linger or all(port.is_alone for port in ports))
+        )
 
     main.kernel.drive(is_over, None)
     main.loop.poll(0)  # on a busy machine nobody may have looked since
@@ -67,27 +82,22 @@ class Leaving:
         self.told = 0
         """The signal that has told it to."""
 
-    def begin(self, number: int, servers: Sequence[object], cut_short: Callable[[int], None]) -> None:
+    def begin(self, number: int, ports: Sequence[Port], cut_short: Callable[[int], None]) -> None:
         """From another thread. `cut_short` is for what is not over by FINISHING; it gets the number."""
         self._timer = threading.Timer(FINISHING / 1e9, cut_short, [number])
         self._timer.daemon = True
         self._timer.start()
         self.told = number
-        self._main.loop.post(lambda: shut(self._main, _own(servers)))
+        self._main.loop.post(lambda: shut(self._main, ports, FINISHING))
 
-    def end(self, servers: Sequence[object], ending: Ending | None) -> None:
+    def end(self, ports: Sequence[Port], ending: Ending | None) -> None:
         """Comes back when all is answered."""
-        finish(self._main, _own(servers), ending)
+        finish(self._main, ports, ending)
         if self._timer is not None:
             self._timer.cancel()
 
-    def refuse(self, servers: Sequence[object], ending: Ending | None) -> None:
+    def refuse(self, ports: Sequence[Port], ending: Ending | None) -> None:
         """The guests have been stopped: calls that came too early, or too late, are told so."""
-        rest = [server for server in _own(servers) if not server.is_shut]
+        rest = [port for port in ports if not port.is_shut]
         if rest and not self._main.kernel.clock.virtual:
             finish(self._main, rest, ending, BRIEFLY)
-
-
-def _own(servers: Sequence[object]) -> list[Server]:
-    """Those that answer on the node's own thread: a port for gRPC sees to itself."""
-    return [server for server in servers if isinstance(server, Server)]

@@ -129,13 +129,26 @@ class Server:
         if self._socket.fileno() >= 0:
             self.loop.watch(self._socket, READ, self._accept)
 
-    def shut(self) -> None:
+    @property
+    def is_idle(self) -> bool:
+        return all(exchange.is_idle for exchange in self.connections)
+
+    @property
+    def is_alone(self) -> bool:
+        return not self.connections
+
+    def shut(self, within: int = 0) -> None:  # noqa: ARG002 - whoever is not answered by then is to be closed
         """Lets nobody else in. Whoever is answered from now on has to find another connection."""
         if not self.is_shut:
             self._accept(0)
             self.is_shut = True
             self.loop.forget(self._socket)
             self._socket.close()
+        for exchange in self.connections:
+            if (
+                self.line is not None and exchange.is_idle
+            ):  # what comes in next is Python's, which knows that it is shut
+                self.line.forget(exchange.fd)
 
     def close(self) -> None:
         self.shut()

@@ -219,6 +219,30 @@ def test_a_node_that_is_told_to_stop_does_so_while_calls_are_open(tmp_path: Path
         assert waiting.result()["code"] in ("Unavailable", "Canceled")
 
 
+def test_calls_underway_are_answered_when_a_node_is_told_to_stop(tmp_path: Path) -> None:
+    """Streams do not keep it; nobody else is let in."""
+    (port,) = free_ports(1)
+    callee = service("callee", exports={"test.v1.C": ["M"]}, DELAY_MS="1500")
+    said = {"address": "127.0.0.1", "port": port, "services": ["test.v1.C"], "protocol": "grpc"}
+    with (
+        started(node(tmp_path, [callee], ports=[said])) as process,
+        ThreadPoolExecutor(1) as pool,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        wait_for(tmp_path / "log", "text=listening")
+        watching: Iterator[bytes] = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")  # type: ignore[arg-type] # no stubs
+        assert next(watching)
+        waiting = pool.submit(call, port, "test.v1.C/M", b"!later", 10_000)
+        time.sleep(0.7)  # it is underway
+        begun = time.monotonic()
+        process.terminate()
+        time.sleep(0.5)
+        assert call(port, "test.v1.C/M", b"late", 300)["code"] != "OK"
+        assert waiting.result()["code"] == "OK"
+        assert process.wait(20) == 0
+        assert time.monotonic() - begun < 3.5
+
+
 def test_under_a_seed_calls_are_answered_as_well(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     echo = Guest(name="echo", wasm=guests.wat("echo"), exports={ECHO: ("Echo",)})

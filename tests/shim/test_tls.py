@@ -189,6 +189,8 @@ def test_another_node_of_the_app_is_denied_what_it_does_not_require(tmp_path: Pa
         log = callee.waits_for('text="call refused"')
         assert "peer=stranger" in log
         assert f"method={OPEN}/M" in log
+        assert ask(callee, context(tmp_path, "stranger"), f"/{'x' * 60_000}/M")[0] == 403
+        assert len(callee.waits_for('text="call refused"', 2)) < 5_000
 
 
 def test_a_peer_is_denied_another_service_than_it_requires_before_and_after_one_that_it_does(tmp_path: Path) -> None:
