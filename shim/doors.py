@@ -56,6 +56,7 @@ class Visitor(Protocol):
     """A connection."""
 
     fd: int
+    address: str
 
     @property
     def is_idle(self) -> bool:

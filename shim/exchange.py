@@ -38,7 +38,7 @@ class Exchange:
     def __init__(self, server: Reception, sock: socket.socket, address: str, *, full: bool) -> None:
         """`full`: it is one too many, and its request will not be done."""
         self._full = full
-        self._address = address
+        self.address = address
         self._server = server
         self._kernel = server.kernel
         self._clock = server.kernel.logbook.clock
@@ -71,7 +71,7 @@ class Exchange:
             self._pass(gate.door(node))
 
         def refused(why: str, plain: bool) -> None:
-            gate.refused(self._address, why)
+            gate.refused(self.address, why)
             if plain:
                 stream.rest(PLEASE)
             stream.finish()

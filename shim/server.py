@@ -8,6 +8,7 @@ the services exposed there answer).
 import errno
 import os
 import socket
+from collections import Counter
 
 from shim import connect
 from shim.clock import MS
@@ -20,7 +21,10 @@ from shim.messages import NodeError
 REFUSED = 256
 """Connections beyond, which are told so; more are closed without a word."""
 STRANGERS = 512
-"""Connections at once that have not shown a certificate where one is asked for; the oldest makes room for one more."""
+"""
+Connections at once that have not shown a certificate where one is asked for. For one more the oldest makes room of the address
+that has most: who opens many is in nobody's way but its own.
+"""
 HANDSHAKE = 5_000 * MS
 """How long a connection may take to show it."""
 IDLE = 60_000 * MS
@@ -97,7 +101,8 @@ class Server:
     def _estrange(self, exchange: Exchange) -> None:
         """It has not shown a certificate yet."""
         if len(self.strangers) >= STRANGERS:
-            next(iter(self.strangers)).close()
+            ((most, _),) = Counter(each.address for each in self.strangers).most_common(1)
+            next(each for each in self.strangers if each.address == most).close()
         self.strangers[exchange] = self.kernel.clock.peek() + HANDSHAKE
         if not self._looks:
             self._look()

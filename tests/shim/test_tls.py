@@ -310,6 +310,20 @@ def test_hundreds_that_say_nothing_do_not_keep_a_peer_out(tmp_path: Path) -> Non
         assert ask(callee, context(tmp_path, "caller"))[0] == 200
 
 
+def test_who_opens_many_connections_does_not_end_the_handshake_of_another(tmp_path: Path) -> None:
+    with running(tmp_path) as callee, contextlib.ExitStack() as stack:
+
+        def many() -> None:
+            for _ in range(1_200):
+                place = ("127.0.0.1", callee.port)
+                stack.enter_context(socket.create_connection(place, 10, source_address=("127.0.0.2", 0)))
+
+        head = f"POST /{OPEN}/M HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 0\r\n\r\n"
+        *_, sock = sealed(callee, context(tmp_path, "caller"), many, head.encode())
+        with sock:
+            assert sock.recv(1 << 16)
+
+
 def rss(process: Process) -> int:
     """MiB."""
     return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4 >> 10
