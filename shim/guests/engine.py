@@ -49,6 +49,9 @@ class Shared:
         self._awake = threading.Event()
         self.awake = array("q", [0])
         """Not 0 while the watchdog looks; for the lines of all threads."""
+        types = native.POINTER, native.SIZE, ctypes.c_int64, native.POINTER, native.POINTER
+        self._native = native.bound("watch", None, *types) if native.library() is not None else None
+        """Looked for here, not on the watchdog's thread: where it is missing, nobody may run unwatched."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def wake(self) -> None:
@@ -69,10 +72,9 @@ class Shared:
     def _look(self) -> None:
         """Moves the epoch where an entry has run at two looks, one after the other, until nothing has run for a while."""
         stores = list(self.stores)
-        if native.library() is not None:
+        if self._native:
             threads = (native.POINTER * len(stores))(*(ctypes.addressof(store.watched) for store in stores))
-            types = native.POINTER, native.SIZE, ctypes.c_int64, native.POINTER, native.POINTER
-            native.bound("watch", None, *types)(threads, len(stores), LOOK, *self.engine.epoch)
+            self._native(threads, len(stores), LOOK, *self.engine.epoch)
             return
         idle = 0
         while idle < IDLE:

@@ -71,8 +71,12 @@ def library() -> ctypes.CDLL | None:
 
 
 def bound(name: str, result: object, *params: object) -> Callable[..., int]:
-    """A function of the library, which is there."""
-    function = getattr(library(), name)
+    """A function of the library, which is there. ImportError where it has no such function: it is of other sources than these."""
+    try:
+        function = getattr(library(), name)
+    except AttributeError as error:
+        what = f"{platform.machine()}.so has no `{name}`: it was made from other sources than these lie beside"
+        raise ImportError(f"{what}; make it anew: python {Path(__file__).with_name('build.py')}") from error
     function.restype, function.argtypes = result, list(params)
     return function  # type: ignore[no-any-return]
 

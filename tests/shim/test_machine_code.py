@@ -1,6 +1,7 @@
 """Machine code is loaded from where nobody else can put it, and made anew where it does not fit."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from shim.guests import modules
 from tests import guests
 
 SILENT = '(module (memory (export "memory") 1) (func (export "_start")))'
@@ -65,3 +67,14 @@ def test_code_for_another_engine_is_made_anew_and_that_is_told_once(tmp_path: Pa
     assert (done.stdout, done.returncode) == (b"hello", 0), done.stderr
     assert done.stderr.count(b"compiling now: the precompiled guests do not fit this engine") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_code_is_for_the_platform_and_asks_for_nothing_that_only_some_of_its_processors_have() -> None:
+    """What it was compiled for stands in it, flag by flag; made for the processor at hand, it would ask for some."""
+    flag = re.compile(rb"has_[a-z0-9_]+\x02([\x00\x01])")
+    module = wasmtime.wat2wasm(SILENT)
+    own = flag.findall(modules.compiled(bytes(module), "silent"))
+    at_hand = flag.findall(bytes(wasmtime.Module(wasmtime.Engine(), module).serialize()))
+    assert set(own) == {b"\0"}
+    assert len(own) == len(at_hand)
+    assert b"\1" in at_hand, "this is how one that asks for some looks"

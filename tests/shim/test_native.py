@@ -2,14 +2,19 @@
 
 import ctypes
 import importlib
+import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from shim import line, member, native
+from tests import guests
 from tests.guests import ROOT
 
 SOURCES = ROOT / "shim" / "native"
@@ -75,3 +80,21 @@ def test_the_same_sources_give_the_same_bytes_wherever_they_lie(tmp_path: Path) 
     assert {name: (copy / f"{name}.so").read_bytes() for name in machines} == {
         name: (SOURCES / f"{name}.so").read_bytes() for name in machines
     }
+
+
+def test_a_library_of_other_sources_is_refused_before_a_guest_runs_and_how_to_make_it_is_told(tmp_path: Path) -> None:
+    """It lacks the watchdog's look: a thread that ends for want of it would leave guests unwatched."""
+    shutil.copytree(ROOT / "shim", tmp_path / "shim", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    sources, out = tmp_path / "shim" / "native", tmp_path / "shim" / "native" / f"{platform.machine()}.so"
+    (sources / "watch.c").unlink()
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{platform.machine()}-linux-musl", "-O0", "-fPIC"]
+    run = partial(subprocess.run, cwd=tmp_path, check=True, timeout=300)
+    run([*compiler, "-fno-sanitize=undefined", "-c", *map(str, sorted(sources.glob("*.c")))])
+    run([*compiler, "-shared", "-nostdlib", "-o", str(out), *map(str, tmp_path.glob("*.o"))])
+    command = [sys.executable, "-P", "-m", "shim", "probe", str(guests.c("declarer")), "--name", "it"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "has no `watch`" in done.stderr
+    assert "shim/native/build.py" in done.stderr
+    assert "watchdog" not in done.stderr
