@@ -5,6 +5,7 @@ What is known of a layer of ours stands in the image's history (image.py); of ot
 """
 
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from parigot_oci import sbom
-from parigot_oci.errors import MissingFileError, Problem
+from parigot_oci.errors import MissingFileError, Problem, RegistryError
 from parigot_oci.image import INDEX, MANIFEST
 from parigot_oci.layers import Part, sha256
 
 _INDEXES = {INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"}
 _MOST = 16 << 20
 """Bytes of a document that are read."""
+_MOST_ENTRIES = 128
+"""Of an index."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Store(Protocol):
@@ -77,13 +81,17 @@ def only(told: Told, platform: str) -> Told:
 
 
 def of_registry(store: Store, repository: str, reference: str, name: str) -> Told:
-    """What a registry has under a tag or a digest."""
+    """What a registry has under a tag or a digest. RegistryError, also where that is no image."""
     top = store.manifest(repository, reference)
 
     def read(digest: str, *, manifest: bool) -> bytes:
         return store.manifest(repository, digest) if manifest else store.blob(repository, digest)
 
-    return _told(name, top, read)
+    try:
+        return _told(name, top, read)
+    except _ODD as error:
+        hint = "it takes images that `parigot-oci build --push` uploads, and others of Docker's and OCI's formats"
+        raise RegistryError(Problem(what=f"{name} is no image: {_shown_error(error)}", hint=hint)) from error
 
 
 def of_archive(path: Path, name: str = "") -> Told:
@@ -91,7 +99,10 @@ def of_archive(path: Path, name: str = "") -> Told:
     with _opened(path) as tar:
 
         def read(digest: str, *, manifest: bool) -> bytes:  # noqa: ARG001 - here all of them lie in one place
-            return _member(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}")
+            content = _member(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}")
+            if f"sha256:{sha256(content)}" != digest:
+                raise ValueError(f"it has something else for {digest}")
+            return content
 
         (first, *_) = json.loads(_member(tar, "index.json"))["manifests"]
         names = json.loads(_member(tar, "manifest.json"))[0]["RepoTags"] or [str(path)]
@@ -104,9 +115,19 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(path, "r:") as tar:
             yield tar
-    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError, IndexError) as error:
-        what = f"no archive of an image: {error}"
+    except (OSError, tarfile.TarError, *_ODD) as error:
+        what = f"no archive of an image: {_shown_error(error)}"
         raise MissingFileError(Problem(what=what, file=str(path), hint=hint)) from error
+
+
+_ODD = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+"""What documents give that are not what they should be."""
+
+
+def _shown_error(error: BaseException) -> str:
+    """The keys of documents are words, and what tarfile says of a missing file is a sentence."""
+    (said, *_) = error.args or ("",)
+    return f"it has no {said!r}" if isinstance(error, KeyError) and " " not in str(said) else str(said or error)
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
@@ -119,10 +140,13 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 def _told(name: str, top: bytes, read: Callable[..., bytes]) -> Told:
     value = json.loads(top)
+    entries: Sequence[Mapping[str, Any]]
     if value.get("mediaType") in _INDEXES or "manifests" in value:
-        entries: Sequence[Mapping[str, Any]] = value["manifests"]
+        entries = value["manifests"]
     else:
         entries = [{"digest": f"sha256:{sha256(top)}", "mediaType": MANIFEST}]
+    if not 0 < len(entries) <= _MOST_ENTRIES or not all(_DIGEST.fullmatch(entry["digest"]) for entry in entries):
+        raise ValueError("its index names no images, too many, or some without a digest of SHA-256")
     bills = {found[0]: found[1] for entry in entries if (found := _bill(entry, read))}
     images = [entry for entry in entries if not _is_bill(entry)]
     return Told(
@@ -142,14 +166,16 @@ def _bill(entry: Mapping[str, Any], read: Callable[..., bytes]) -> tuple[str, by
     if entry.get("artifactType") != sbom.MEDIA_TYPE:
         return None
     manifest = json.loads(read(entry["digest"], manifest=True))
-    return manifest["subject"]["digest"], read(manifest["layers"][0]["digest"], manifest=False)
+    document = read(manifest["layers"][0]["digest"], manifest=False)
+    value = json.loads(document)
+    return manifest["subject"]["digest"], document if document.isascii() else json.dumps(value, indent=1).encode()
 
 
 def _image(name: str, digest: str, read: Callable[..., bytes], bills: Mapping[str, bytes]) -> ImageTold:
     manifest = json.loads(read(digest, manifest=True))
     config = read(manifest["config"]["digest"], manifest=False)
     about = json.loads(config)
-    history = [entry for entry in about.get("history", []) if not entry.get("empty_layer")]
+    history = [entry for entry in about.get("history") or () if not entry.get("empty_layer")]
     history += [{}] * (len(manifest["layers"]) - len(history))
     diff_ids = about["rootfs"]["diff_ids"]
     labels = about.get("config", {}).get("Labels") or {}
@@ -196,7 +222,12 @@ def as_text(told: Told) -> str:
             lines += [f"    {_bytes(part.size):>9}  {_shown(part)}" for part in layer.parts]
     where = "attached to" if told.attached else "made from what is said in"
     lines += ["", f"bill of materials (SPDX): {where} each image; --sbom prints it"]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    """What an image says of itself may be meant for a terminal rather than for who sits there."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
 
 def _shown(part: Part) -> str:

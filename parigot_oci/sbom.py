@@ -57,7 +57,7 @@ def document(name: str, config: bytes) -> bytes:
     """The bill of the image with that config (bytes of JSON); `name` is the image's."""
     about = json.loads(config)
     digest = sha256(config)
-    layers = [each for each in map(told, about["history"]) if each]
+    layers = [each for each in map(told, about.get("history") or ()) if each]
     parts = [(layer.what, part) for layer in layers for part in layer.parts]
     packages = [_package(at, what, part) for at, (what, part) in enumerate(parts)]
     whole = {
@@ -72,7 +72,7 @@ def document(name: str, config: bytes) -> bytes:
         "name": f"{name} {about['os']}/{about['architecture']}",
         "documentNamespace": f"https://parigot.dev/spdx/{name}/{digest}",
         "creationInfo": {
-            "created": about["created"],
+            "created": about.get("created") or "1970-01-01T00:00:00Z",  # it may be left out, and here it may not
             "creators": [f"Tool: parigot-oci-{parigot_oci.__version__}"],
         },
         "packages": [whole, *packages],

@@ -31,7 +31,7 @@ LAYERS = {
         placement networks graph
         lock probe protos sources
         toolchains manifest
-        wasm process schema secrets externals daemon credentials certificates
+        wasm process schema secrets externals daemon credentials certificates https
         layers state yamlfile records
         model resources oci_runtime
         errors oci_cache
@@ -95,7 +95,8 @@ KIN = {
 HOMES = {
     "cryptography": {"parigot_oci.certificates"},
     "docker": {"parigot_oci.builders.engine"},
-    "requests": {"parigot_oci.builders.engine", "parigot_oci.builders.registry"},
+    "requests": {"parigot_oci.builders.engine", "parigot_oci.https"},
+    "urllib3": {"parigot_oci.https"},  # what requests stands on, for the names of its errors
     "zstandard": {"parigot_oci.layers"},
     "jsonschema": {"parigot_oci.schema"},
     "rich": {"parigot_oci.console"},

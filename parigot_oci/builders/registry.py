@@ -1,5 +1,5 @@
 """
-A registry: the only file that talks to one.
+A registry: what is asked of it, and in which order.
 
 What it has is not sent again: an index that is there means all of it is; a layer is asked for, then taken over from the
 repository of another node, then sent. The index comes last, so that nobody ever finds half an image. Formats: the OCI
@@ -11,56 +11,44 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
-
-import requests
+from urllib.parse import urljoin
 
 from parigot_oci.credentials import Credentials, config_file, credentials
 from parigot_oci.errors import Problem, RegistryError
+from parigot_oci.https import Answer, BrokenError, Client, NotTrustedError, is_local
 from parigot_oci.image import INDEX, MANIFEST, BuiltImage, Index, as_json, built, described
 from parigot_oci.layers import sha256
 
-WAIT = (10.0, 60.0)
-"""Seconds until a registry takes a connection, and that it may stay silent."""
 TRIES = 4
 """So often a request is made that failed for reasons that pass, a second apart, then two, then four."""
-MOST = 16 << 20
-"""Bytes of an answer that are read."""
-_LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1])(:\d+)?\Z")
 _PASSING = {429, 500, 502, 503, 504}
-_MANIFESTS = ", ".join((INDEX, MANIFEST, "application/vnd.docker.distribution.manifest.list.v2+json"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """`headers` can be asked for in any case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
+_DOCKER = "application/vnd.docker.distribution.manifest"
+_MANIFESTS = ", ".join((INDEX, MANIFEST, f"{_DOCKER}.list.v2+json", f"{_DOCKER}.v2+json"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
     """
-    A registry that answered. `host` as in image names, `url` where it is; `prefix`: goes before the names of images, "" or
+    A registry that answered. `host` as in image names; `prefix`: goes before the names of images, "" or
     "team/". `tokens`: what it gave for which scope.
     """
 
     host: str
-    url: str
     prefix: str
     who: Credentials | None
-    session: requests.Session
+    client: Client
     say: Callable[[str], None]
     tokens: dict[str, str] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     """Digest of a blob -> a repository that has it."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.client.url
 
     def build(self, index: Index) -> BuiltImage:
         """Uploads what is missing. RegistryError."""
@@ -81,14 +69,17 @@ class Registry:
         return built(index, f"{self.host}/{repository}@{index.digest}", remote=True)
 
     def manifest(self, repository: str, reference: str) -> bytes:
-        """What a tag or a digest names. RegistryError."""
+        """What a tag or a digest names. RegistryError, also where it is not what the digest says."""
         path = f"{repository}/manifests/{reference}"
-        return self._expected(self._ask("GET", path, repository, accept=_MANIFESTS), {200}, path).content
+        content = self._expected(self._ask("GET", path, repository, accept=_MANIFESTS), {200}, path).content
+        return self._checked(content, reference) if ":" in reference else content
 
     def blob(self, repository: str, digest: str) -> bytes:
         """A blob of at most MOST bytes. RegistryError, also where it is not what its digest says."""
         path = f"{repository}/blobs/{digest}"
-        content = self._expected(self._ask("GET", path, repository), {200}, path).content
+        return self._checked(self._expected(self._ask("GET", path, repository), {200}, path).content, digest)
+
+    def _checked(self, content: bytes, digest: str) -> bytes:
         if f"sha256:{sha256(content)}" != digest:
             raise RegistryError(Problem(what=f"{self.host} gave something else for {digest}", hint="do not trust it"))
         return content
@@ -104,18 +95,31 @@ class Registry:
         if self._ask("HEAD", f"{repository}/blobs/{digest}", repository, push=True).status == 200:
             return
         start, other = f"{repository}/blobs/uploads/", self.places.get(digest)
-        if other and other != repository:
-            begun = self._ask("POST", f"{start}?mount={digest}&from={other}", repository, push=True, source=other)
-        else:
-            begun = self._ask("POST", start, repository, push=True)
-        if begun.status == 201:  # taken over
-            return
-        self._expected(begun, {202}, start)
         if size >= 1 << 20:
             self.say(f"uploading {size / 1e6:.0f} MB to {self.host}/{repository}")
-        place = urljoin(self.url, begun.headers.get("location", ""))
-        target = f"{place}{'&' if '?' in place else '?'}digest={digest}"
-        self._expected(self._ask("PUT", target, repository, push=True, data=data), {201}, target)
+        for attempt in range(TRIES):  # each from its beginning: nobody knows what the last one has left behind
+            if other and other != repository:
+                begun = self._ask("POST", f"{start}?mount={digest}&from={other}", repository, push=True, source=other)
+            else:
+                begun = self._ask("POST", start, repository, push=True)
+            if begun.status == 201:  # taken over
+                return
+            target = self._place(self._expected(begun, {202}, start), start, digest)
+            done = self._ask("PUT", target, repository, push=True, data=data, tries=1, broken=attempt < TRIES - 1)
+            if done.status not in _PASSING or attempt == TRIES - 1:
+                self._expected(done, {201}, target)
+                return
+            time.sleep(1 << attempt)
+
+    def _place(self, begun: Answer, start: str, digest: str) -> str:
+        """Where an upload goes to that has begun: of this registry, or of whom it names."""
+        place = begun.headers.get("location", "")
+        target = urljoin(f"{self.url}/v2/{start}", place)
+        if not place or not self.client.is_private(target):
+            what = f"{self.host} wants uploads to go to {place or 'no place at all'}"
+            hint = "a proxy in front of it has to tell it that it is reached by https (X-Forwarded-Proto)"
+            raise RegistryError(Problem(what=what, hint=hint))
+        return f"{target}{'&' if '?' in target else '?'}digest={digest}"
 
     def _manifest(self, repository: str, reference: str, kind: str, data: bytes) -> Answer:
         path = f"{repository}/manifests/{reference}"
@@ -148,29 +152,35 @@ class Registry:
         data: Path | bytes | None = None,
         accept: str = "",
         content: str = "application/octet-stream",
+        tries: int = TRIES,
+        broken: bool = False,
     ) -> Answer:
-        """One request, repeated where that may help; with a token for what it needs. `source`: is read as well."""
+        """
+        One request, repeated where that may help; with a token for what it needs. `source`: is read as well. `broken`: a
+        connection that broke is told as an answer which passes, even by the last try.
+        """
         url = path if path.startswith("http") else f"{self.url}/v2/{path}"
         scope = f"repository:{repository}:{'pull,push' if push else 'pull'}"
         scopes = [scope, *([f"repository:{source}:pull"] if source else [])]
         headers = {"Accept": accept} if accept else {}
         headers |= {"Content-Type": content} if data is not None else {}
         ours = url.startswith(f"{self.url}/")  # who we are is nobody else's business
-        for attempt in range(TRIES):
-            answer = self._once(method, url, headers | (self._known(scopes) if ours else {}), data)
-            if ours and answer.status == 401 and self._learn(answer, scopes):
-                answer = self._once(method, url, headers | self._known(scopes), data)
-            if answer.status not in _PASSING or attempt == TRIES - 1:
+        for attempt in range(tries):
+            last = attempt == tries - 1
+            try:
+                answer = self.client.ask(
+                    method, url, data=data, headers=headers | (self._known(scopes) if ours else {})
+                )
+                if ours and answer.status == 401 and self._learn(answer, scopes):
+                    answer = self.client.ask(method, url, data=data, headers=headers | self._known(scopes))
+            except BrokenError:
+                if last and not broken:
+                    raise
+                answer = _BROKEN
+            if answer.status not in _PASSING or last:
                 return answer
             time.sleep(1 << attempt)
         raise AssertionError("the last attempt is given back")
-
-    def _once(self, method: str, url: str, headers: Mapping[str, str], data: Path | bytes | None) -> Answer:
-        with _reached(self.host):
-            if isinstance(data, Path):
-                with data.open("rb") as file:
-                    return _read(self.session.request(method, url, headers=dict(headers), data=file, **_HOW))
-            return _read(self.session.request(method, url, headers=dict(headers), data=data, **_HOW))
 
     def _known(self, scopes: list[str]) -> dict[str, str]:
         found = self.tokens.get(" ".join(scopes)) or self.tokens.get("")
@@ -191,18 +201,17 @@ class Registry:
 
     def _token(self, asked: Mapping[str, str], scopes: list[str]) -> str:
         realm, service = asked["realm"], asked.get("service", "")
-        if urlsplit(realm).scheme != "https" and urlsplit(self.url).scheme == "https":
+        if not self.client.is_private(realm):
             what = f"{self.host} wants the password to go to {realm}, in plain text"
             raise RegistryError(Problem(what=what, hint="do not trust it"))
-        with _reached(self.host):
-            if self.who and self.who.token:
-                form = {"grant_type": "refresh_token", "refresh_token": self.who.token, "service": service}
-                form |= {"client_id": "parigot-oci", "scope": " ".join(scopes)}
-                said = _read(self.session.post(realm, data=form, **_HOW))
-            else:
-                basic = (self.who.user, self.who.password) if self.who else None
-                query = [("service", service), *(("scope", scope) for scope in scopes)]
-                said = _read(self.session.get(realm, params=query, auth=basic, **_HOW))
+        if self.who and self.who.token:
+            form = {"grant_type": "refresh_token", "refresh_token": self.who.token, "service": service}
+            form |= {"client_id": "parigot-oci", "scope": " ".join(scopes)}
+            said = self.client.ask("POST", realm, data=form, follow=False)  # wherever it led, the token would go along
+        else:
+            basic = (self.who.user, self.who.password) if self.who else None
+            query = [("service", service), *(("scope", scope) for scope in scopes)]
+            said = self.client.ask("GET", realm, query=query, basic=basic)
         try:
             value = json.loads(said.content) if said.status == 200 else {}
             return str(value.get("token") or value["access_token"])
@@ -233,43 +242,7 @@ class Registry:
         return RegistryError(Problem(what=problem, hint=hints.get(answer.status, "its log may say why")))
 
 
-_HOW: Any = {"timeout": WAIT, "stream": True, "allow_redirects": True}
-
-
-def _read(response: requests.Response) -> Answer:
-    """No more of it than MOST."""
-    with response:
-        content = b""
-        for piece in response.iter_content(1 << 16):
-            content += piece
-            if len(content) > MOST:
-                raise requests.RequestException(f"it answers with more than {MOST >> 20} MiB")
-        return Answer(status=response.status_code, headers=response.headers, content=content)
-
-
-@contextmanager
-def _reached(host: str) -> Iterator[None]:
-    """Turns what the library raises into a RegistryError."""
-    try:
-        yield
-    except requests.exceptions.SSLError as error:
-        what = f"{host} cannot be trusted: {_innermost(error)}"
-        hint = f"put its certificate authority into /etc/docker/certs.d/{host}/ca.crt, or name it by REQUESTS_CA_BUNDLE"
-        raise RegistryError(Problem(what=what, hint=hint)) from error
-    except requests.exceptions.Timeout as error:
-        what = f"{host} has not answered within {WAIT[1]:g} s"
-        raise RegistryError(Problem(what=what, hint="try again: what was uploaded is not uploaded again")) from error
-    except (requests.RequestException, OSError) as error:
-        what = f"{host} cannot be reached: {_innermost(error)}"
-        raise RegistryError(Problem(what=what, hint="is the name right, and the registry running?")) from error
-
-
-def _innermost(error: BaseException) -> str:
-    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) and isinstance(
-        inner, BaseException
-    ):
-        error = inner
-    return str(error).rpartition(": ")[2] if "object at 0x" in str(error) else str(error)
+_BROKEN = Answer(status=503, headers={}, content=b"")
 
 
 def at(
@@ -289,44 +262,24 @@ def at(
     ):
         hint = "it looks like registry.example, registry.example:5000 or registry.example/team"
         raise RegistryError(Problem(what=f"{place} names no registry", hint=hint))
-    session = requests.Session()
-    session.auth = _nobody  # not what ~/.netrc says
-    if (authority := certs / host / "ca.crt").is_file():
-        session.verify = str(authority)
+    authority = str(file) if (file := certs / host / "ca.crt").is_file() else ""
+    url = "https://registry-1.docker.io" if host == "docker.io" else f"https://{host}"
+    client = _local(host, authority) if is_local(host) else Client(host, url, authority=authority)
     who = credentials(host, config or config_file())
-    made = Registry(
-        host=host,
-        url="https://registry-1.docker.io" if host == "docker.io" else f"https://{host}",
-        prefix=f"{prefix}/" if prefix else "",
-        who=who,
-        session=session,
-        say=say,
-    )
-    return made if not _LOCAL.match(host) else _local(made)
+    return Registry(host=host, prefix=f"{prefix}/" if prefix else "", who=who, client=client, say=say)
 
 
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _local(registry: Registry) -> Registry:
+def _local(host: str, authority: str) -> Client:
     """On this machine: without TLS where it has none, and by no proxy."""
-    registry.session.trust_env = False
-    registry.session.verify = registry.session.verify or os.environ.get("REQUESTS_CA_BUNDLE") or True
+    authority = authority or os.environ.get("REQUESTS_CA_BUNDLE", "")
+    client = Client(host, f"https://{host}", authority=authority, proxies=False)
     try:
-        registry.session.get(f"{registry.url}/v2/", **_HOW).close()
-    except requests.exceptions.SSLError as error:
-        if "certificate" in str(error).lower():
-            return registry  # it does have one, and a request will say what is wrong with it
-    except requests.RequestException:
+        client.ask("GET", f"{client.url}/v2/")
+    except NotTrustedError as error:
+        if "certificate" in str(error.__cause__).lower():
+            return client  # it does have one, and a request will say what is wrong with it
+    except RegistryError:
         pass
     else:
-        return registry
-    return Registry(
-        host=registry.host,
-        url=f"http://{registry.host}",
-        prefix=registry.prefix,
-        who=registry.who,
-        session=registry.session,
-        say=registry.say,
-    )
+        return client
+    return Client(host, f"http://{host}", proxies=False)

@@ -74,7 +74,7 @@ def test_code_is_for_the_platform_and_asks_for_nothing_that_only_some_of_its_pro
     flag = re.compile(rb"has_[a-z0-9_]+\x02([\x00\x01])")
     module = wasmtime.wat2wasm(SILENT)
     own = flag.findall(modules.compiled(bytes(module), "silent"))
-    at_hand = flag.findall(bytes(wasmtime.Module(wasmtime.Engine(), module).serialize()))
+    at_hand = flag.findall(bytes(wasmtime.Module(wasmtime.Engine(), bytes(module)).serialize()))
     assert set(own) == {b"\0"}
     assert len(own) == len(at_hand)
     assert b"\1" in at_hand, "this is how one that asks for some looks"

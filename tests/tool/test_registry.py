@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from parigot_oci import explain, image
+from parigot_oci import explain, https, image
 from parigot_oci.base import Base
-from parigot_oci.builders import registry as registries
 from parigot_oci.builders.registry import at
 from parigot_oci.errors import RegistryError
 from parigot_oci.image import Contents, Index
@@ -232,7 +231,7 @@ class Talkative(Tokens):
     """It does not stop."""
 
     def do_GET(self) -> None:
-        self.answer(200, "x" * (0 if self.path == "/v2/" else registries.MOST))
+        self.answer(200, "x" * (0 if self.path == "/v2/" else https.MOST))
 
 
 def test_no_more_is_read_than_a_document_may_have() -> None:
