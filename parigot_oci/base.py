@@ -19,7 +19,7 @@ from urllib.parse import quote
 from parigot_oci import debian
 from parigot_oci.bytecode import Interpreter, compiled
 from parigot_oci.errors import BaseError, Problem
-from parigot_oci.layers import NOBODY, Entry, Layer, Part, cache_folder, cached, pack, read_tar
+from parigot_oci.layers import NOBODY, Entry, Layer, Part, cache_folder, cached, inside, pack, read_tar
 
 OLDEST = (3, 11)
 RECIPE = 3
@@ -145,8 +145,11 @@ def distroless(
     BaseError without apt, without an answer of its mirror, and (naming --update-base) where a pinned package is gone.
     """
     arch = arch or debian.architecture()
-    packages = [debian.Package(**p) for p in pins["packages"]] if pins else newest(arch, warn)
-    python = next(p for p in packages if p.name.startswith("python3"))
+    packages = debian.pinned(pins.get("packages")) if pins else newest(arch, warn)
+    python = next((p for p in packages if p.name.startswith("python3")), None)
+    if python is None:
+        hint = "take what there is now: parigot-oci build --update-base"
+        raise BaseError(Problem(what="what parigot.lock pins has no Python", hint=hint))
     version = python.name.removeprefix("python").removesuffix("-minimal")
     known = [[p.name, p.sha256] for p in packages]
     if native:
@@ -256,9 +259,13 @@ def _system(version: str) -> Iterator[Entry]:
 
 
 def place(entries: Iterable[Entry], folder: Path) -> None:
-    """The entries as files below a folder; absolute links stay inside it."""
+    """The entries as files below a folder; absolute links stay inside it. BaseError: one would be outside."""
+    folder = folder.resolve()
     for entry in entries:
-        path = folder / entry.path
+        path = folder / inside(entry).path
+        if not path.parent.resolve().is_relative_to(folder):  # by a link that came before it
+            what = f"{entry.origin or 'a layer'} has the file {entry.path!r}, which a link leads outside"
+            raise BaseError(Problem(what=what, hint="do not trust it: parigot-oci build --update-base takes others"))
         if entry.kind == "folder":
             path.mkdir(parents=True, exist_ok=True)
             continue
@@ -267,6 +274,8 @@ def place(entries: Iterable[Entry], folder: Path) -> None:
             target = os.path.relpath(folder / entry.link[1:], path.parent) if entry.link.startswith("/") else entry.link
             path.symlink_to(target)
         else:
+            if path.is_symlink():  # it is replaced, not followed
+                path.unlink()
             path.write_bytes(entry.data if isinstance(entry.data, bytes) else entry.data.read_bytes())
             path.chmod(entry.mode)
 

@@ -91,8 +91,18 @@ def _asked(helper: str, name: str) -> Credentials | None:
     """What a helper keeps for a name; None where it says that it keeps nothing, the one failure that is none."""
     program = f"docker-credential-{helper}"
     hint = "the docker config names this helper: see that it works, or take it out"
+    if "/" in helper or "\0" in helper:
+        raise RegistryError(Problem(what=f"{helper!r} is no name of a credential helper, but a path", hint=hint))
     try:
-        done = subprocess.run([program, "get"], input=name, capture_output=True, text=True, timeout=WAIT, check=False)
+        done = subprocess.run(
+            [program, "get"],
+            input=name,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=WAIT,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise RegistryError(Problem(what=f"{program} has not answered within {WAIT:g} s", hint=hint)) from None
     except OSError as error:

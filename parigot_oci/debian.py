@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parigot_oci.errors import BaseError, Problem
+from parigot_oci.errors import BaseError, LockError, Problem
 from parigot_oci.layers import cache_folder, replacing, sha256
 
 ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -29,6 +29,8 @@ ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "aarch64": "arm64"}
 TRIPLES: Mapping[str, str] = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 WAIT = 30.0
 """Seconds that a mirror may stay silent."""
+LARGEST = 256 << 20
+"""Bytes of a file that are taken from it: an index has 10 MB, a package of those that are needed 6."""
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _GIVE = "give an image with Python 3.11 or newer: `base: IMAGE` in parigot.yaml, or --base IMAGE"
@@ -54,6 +56,25 @@ class Package:
     file: str
     sha256: str
     depends: tuple[str, ...] = ()
+
+
+def pinned(said: object) -> list[Package]:
+    """The packages that a lock names, which anybody may have written. LockError: these are none."""
+    found = [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
+    if not found or found != said or not all(map(_is_package, found)):
+        hint = "take what there is now: parigot-oci build --update-base"
+        raise LockError(Problem(what="what parigot.lock pins as Debian packages is none", hint=hint))
+    return [Package(**each) for each in found]
+
+
+def _is_package(said: Mapping[str, object]) -> bool:
+    form = {
+        "name": r"[a-z0-9][a-z0-9+.-]+",
+        "version": r"[\w.+~:-]+",
+        "file": r"[\w./+~:%-]+",
+        "sha256": "[0-9a-f]{64}",
+    }
+    return said.keys() == form.keys() and all(re.fullmatch(form[key], str(said[key])) for key in form)
 
 
 def architecture() -> str:
@@ -238,13 +259,16 @@ def fetch(url: str) -> bytes:
 
     try:
         with urllib.request.urlopen(url, timeout=WAIT) as answer:
-            return bytes(answer.read())
+            content = bytes(answer.read(LARGEST + 1))
     except urllib.error.HTTPError as error:
         if error.code in {404, 410}:
             raise FileNotFoundError(url) from error
         raise BaseError(Problem(what=f"{url}: {error}", hint=_GIVE)) from error
     except (OSError, http.client.HTTPException) as error:
         raise BaseError(Problem(what=f"{url} does not answer: {error or type(error).__name__}", hint=_GIVE)) from error
+    if len(content) > LARGEST:
+        raise BaseError(Problem(what=f"{url} has more than {LARGEST >> 20} MiB", hint=_GIVE))
+    return content
 
 
 def download(file: str, digest: str, mirrors: Callable[[], Iterable[str]]) -> bytes:

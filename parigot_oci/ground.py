@@ -110,6 +110,9 @@ def _wheels(
     pinned: wheels.Pins | None = None if update else lock.sections.get("wheels", {}).get(key)
     if locked and not pinned:
         raise _unpinned(f"the wheels for {key}")
+    if pinned is not None and (wrong := wheels.wrong(pinned)):
+        what = f"parigot.lock pins {wrong!r}, which is no wheel and its SHA-256"
+        raise LockError(Problem(what=what, hint="take what there is now: parigot-oci build --update-base"))
     chosen = pinned or wheels.resolved(base.version, base.architecture, base.libc, needed)
     return chosen, _pin(lock, "wheels", key, dict(chosen))
 

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO, Literal, cast
 
-from parigot_oci.errors import OutputError, Problem
+from parigot_oci.errors import BaseError, OutputError, Problem
 
 NOBODY = 65532
 """User and group of everything that runs in a container: `nonroot`, as in distroless images."""
@@ -97,8 +98,14 @@ def cache_folder() -> Path:
 
 
 def mtime() -> int:
-    """The one time stamp of everything: SOURCE_DATE_EPOCH (seconds), else 0."""
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
+    """The one time stamp of everything: SOURCE_DATE_EPOCH (seconds), else 0. OutputError: it says something else."""
+    said = os.environ.get("SOURCE_DATE_EPOCH") or "0"
+    if not re.fullmatch(r"[0-9]{1,11}", said):
+        what = f"SOURCE_DATE_EPOCH is {said!r}, and no time that images could bear"
+        raise OutputError(
+            Problem(what=what, hint="seconds since 1970, as `git log -1 --format=%ct` prints; or unset it")
+        )
+    return int(said)
 
 
 def sha256(data: bytes | Path) -> str:
@@ -132,13 +139,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def with_parents(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries sorted by path, each once (the last wins), every folder above them present."""
-    found = {entry.path: entry for entry in entries}
+    """The entries sorted by path, each once (the last wins), every folder above them present. BaseError: one is outside."""
+    found = {inside(entry).path: entry for entry in entries}
     for path in list(found):
         for parent in PurePosixPath(path).parents:
             if str(parent) not in {".", *found}:
                 found[str(parent)] = Entry(path=str(parent), kind="folder", mode=0o755)
     return [found[path] for path in sorted(found)]
+
+
+def inside(entry: Entry) -> Entry:
+    """An entry that leads nowhere above the root; BaseError: it does, so what it comes from is not to be trusted."""
+    path = PurePosixPath(entry.path)
+    if path.is_absolute() or ".." in path.parts or "\0" in entry.path:
+        what = f"{entry.origin or 'a layer'} has the file {entry.path!r}, outside of where it is unpacked"
+        raise BaseError(Problem(what=what, hint="do not trust it: parigot-oci build --update-base takes others"))
+    return entry
 
 
 @contextmanager

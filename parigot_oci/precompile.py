@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from parigot_oci import process, resources
 from parigot_oci.base import place
-from parigot_oci.errors import GuestError, Problem
+from parigot_oci.errors import BaseError, GuestError, Problem
 from parigot_oci.ground import Ground
 from parigot_oci.layers import cache_folder, sha256
 from parigot_oci.model import App, Guest, Plan
@@ -66,7 +66,10 @@ class Compiler:
 
 def compiler_for(ground: Ground, warn: Callable[[str], None]) -> Compiler | None:
     """What compiles for a ground; None, and a warning, where nothing does."""
-    wheel = next(name for name in ground.wheels if name.startswith("wasmtime-"))
+    wheel = next((name for name in ground.wheels if name.startswith("wasmtime-")), "")
+    if not wheel:
+        hint = "take what there is now: parigot-oci build --update-base"
+        raise BaseError(Problem(what="what parigot.lock pins has no wasmtime", hint=hint))
     release, base = wheel.split("-")[1], ground.base
     target = f"{MACHINES[base.architecture]}-unknown-linux-{'musl' if base.libc == 'musl' else 'gnu'}"
     ours = release == version("wasmtime")

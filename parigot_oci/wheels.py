@@ -33,6 +33,9 @@ _LEFT_OUT = re.compile(
     r"|^wasmtime/(?!__init__\.py$|[^/]+/_libwasmtime\.)"  # the shim uses its library alone
 )
 
+_NAME = re.compile(r"\w[\w.]*-\w[\w.+!]*(-\d\w*)?(-\w[\w.]*){3}\.whl", re.ASCII)
+"""distribution-version(-build)-python-abi-platform.whl: the binary distribution format."""
+
 Pins = Mapping[str, str]
 """File name of a wheel -> its SHA-256, hexadecimal."""
 
@@ -62,6 +65,17 @@ def resolved(python: str, arch: str, libc: str = "glibc", needed: Sequence[str] 
                 )
             )
         return {wheel.name: _keep(wheel) for wheel in found}
+
+
+def wrong(pins: object) -> object:
+    """What of pins that somebody else may have written is no wheel, or no hash; None where all is well."""
+    if not isinstance(pins, dict):
+        return pins
+    return next((name for name, digest in pins.items() if not _NAME.fullmatch(name) or not _is_hash(digest)), None)
+
+
+def _is_hash(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 def fetched(pins: Pins) -> dict[str, Path]:

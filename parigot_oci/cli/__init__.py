@@ -31,7 +31,7 @@ def make() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 done; 2 usage; 65 graph, lock or guest; 66 missing file; 69 engine or base; 73 output; "
+        epilog="Exit codes: 0 done; 2 usage; 65 graph, lock or guest; 66 missing file; 69 engine, registry or base; 73 output; "
         "76 call; 78 manifest. `run` exits with the program's code.",
     )
     develop.register(app)

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from parigot_oci import debian, wheels
-from parigot_oci.base import Base, Named, distroless, named
+from parigot_oci.base import Base, Named, distroless, named, place
 from parigot_oci.errors import BaseError
 from parigot_oci.layers import Entry, cache_folder, pack, read_tar
 
@@ -161,3 +161,27 @@ def test_a_named_image_is_recorded_and_another_one_of_that_name_is_refused() -> 
 def test_a_named_image_without_a_python_of_today_is_refused(version: str, said: str) -> None:
     with pytest.raises(BaseError, match=said):
         named("mine", shelf(version))
+
+
+@pytest.mark.parametrize("path", ["../above", "a/../../above", "/etc/above", "a\0b"])
+def test_files_that_a_package_or_a_wheel_has_above_its_root_are_refused(tmp_path: Path, path: str) -> None:
+    entry = Entry(path=path, data=b"x", origin="pkg:pypi/evil@1")
+    with pytest.raises(BaseError, match="pkg:pypi/evil@1 has the file"):
+        place([entry], tmp_path / "root")
+    with pytest.raises(BaseError, match="outside of where it is unpacked"):
+        pack([entry])
+    assert not (tmp_path / "above").exists()
+
+
+def test_a_link_leads_no_file_out_of_the_folder_that_a_base_is_unpacked_to(tmp_path: Path) -> None:
+    link = Entry(path="usr/lib/out", kind="link", link="../../../outside", mode=0o777)
+    (tmp_path / "outside").mkdir()
+    with pytest.raises(BaseError, match="which a link leads outside"):
+        place([link, Entry(path="usr/lib/out/file", data=b"x")], tmp_path / "root")
+    with pytest.raises(BaseError, match="which a link leads outside"):
+        place([Entry(path="a/out", kind="link", link="../../outside"), Entry(path="a/out/b/c")], tmp_path / "other")
+    place(
+        [replace(link, path="a/b/out", link="../../../outside/f"), Entry(path="a/b/out", data=b"x")], tmp_path / "third"
+    )
+    assert (tmp_path / "third/a/b/out").read_bytes() == b"x"
+    assert list((tmp_path / "outside").iterdir()) == []

@@ -79,7 +79,7 @@ def test_what_an_image_says_of_itself_is_shown_and_not_done(tmp_path: Path) -> N
 def test_an_archive_that_is_damaged_or_not_what_it_claims_is_told(
     tmp_path: Path, changed: Mapping[str, bytes | str | None]
 ) -> None:
-    with pytest.raises(MissingFileError, match="no archive of an image: [^ ]"):
+    with pytest.raises(MissingFileError, match=r"no archive of an image: [^ ]"):
         explain.of_archive(archive(tmp_path, changed))
 
 

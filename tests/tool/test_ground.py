@@ -102,3 +102,40 @@ def test_packages_of_another_release_of_python_are_not_mixed(native: Base) -> No
         each["version"] += "+later"
     with pytest.raises(BaseError, match="--update-base"):
         distroless({"packages": packages}, native=native, arch="arm64")
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        {"wasmtime-1.0.0-py3-none-any.whl": "/proc/self/cwd/evil"},
+        {"wasmtime-1.0.0-py3-none-any.whl": 1},
+        {"wasmtime-1.0.0\n--index-url=http://evil.example -py3-none-any.whl": "0" * 64},
+        {"../wasmtime-1.0.0-py3-none-any.whl": "0" * 64},
+        ["wasmtime"],
+    ],
+)
+def test_wheels_that_are_pinned_under_what_is_no_name_or_no_hash_are_refused(pins: object) -> None:
+    """A lock comes with its repository: a folder that it named in the place of a hash would be imported from."""
+    with pytest.raises(LockError, match=r"no wheel and its SHA-256[^$]*--update-base"):
+        ground.choose(Lock(sections={"wheels": {KEY: pins}}), "mine", lambda: Shelf("sha256:1"))
+
+
+PACKAGE = {"name": "python3.11-minimal", "version": "3.11.2-6", "file": "pool/p.deb", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        None,
+        [],
+        ["python3"],
+        [{"name": "python3.11-minimal"}],
+        [PACKAGE | {"name": "python3/../../evil"}],
+        [PACKAGE | {"sha256": "/proc/self/cwd/evil"}],
+        [PACKAGE | {"depends": []}],
+    ],
+)
+def test_packages_that_are_pinned_by_what_is_none_are_refused(packages: object) -> None:
+    section = {f"debian {debian.architecture()}": {"packages": packages}}
+    with pytest.raises(LockError, match=r"pins as Debian packages is none[^$]*--update-base"):
+        ground.choose(Lock(sections={"base": section}), "", nobody)

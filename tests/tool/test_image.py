@@ -224,3 +224,10 @@ def test_a_file_that_cannot_be_written_whole_is_not_there_at_all(tmp_path: Path)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write"), replacing(tmp_path / "file/a.tar"):
         pass
+
+
+@pytest.mark.parametrize("said", ["yesterday", "-1", "1.5", "9" * 12, "\u0661"])
+def test_a_time_stamp_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", said)
+    with pytest.raises(OutputError, match=r"SOURCE_DATE_EPOCH[^$]*seconds since 1970"):
+        pack([Entry(path="x")])

@@ -151,6 +151,17 @@ def test_a_helper_that_keeps_nothing_is_no_failure(tmp_path: Path, monkeypatch: 
     assert at("registry.example", config=config(tmp_path / "docker", credsStore="empty")).who is None
 
 
+def test_a_helper_is_named_and_not_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker-credential-x/../evil` would be a program of the working folder."""
+    (tmp_path / "docker-credential-x").mkdir()
+    (tmp_path / "evil").write_text("#!/bin/sh\ntouch ran\n")
+    (tmp_path / "evil").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RegistryError, match="no name of a credential helper"):
+        at("registry.example", config=config(tmp_path / "docker", credsStore="x/../evil"))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_docker_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RegistryError, match=r"config\.json"):
