@@ -81,5 +81,22 @@ def _run(sources: Sequence[Entry], python: Interpreter) -> list[Entry]:
         said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
         hint = "give another base: `base: IMAGE` in parigot.yaml, or --base IMAGE"
         raise BaseError(Problem(what=f"the Python of the images cannot be run: {said}", hint=hint)) from error
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as made:
-        return [Entry(path=info.name, data=stream.read()) for info in made if (stream := made.extractfile(info))]
+    names = {entry.path.removesuffix(".py") for entry in sources}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as made:
+            found = [Entry(path=info.name, data=stream.read()) for info in made if (stream := made.extractfile(info))]
+    except tarfile.TarError as error:
+        found, said = [], f"{error}"
+    else:
+        said = next(
+            (
+                f"it compiled {entry.path!r}, which it was not given"
+                for entry in found
+                if _source(entry.path) not in names
+            ),
+            "",
+        )
+    if said:
+        hint = "give another base: `base: IMAGE` in parigot.yaml, or --base IMAGE"
+        raise BaseError(Problem(what=f"the Python of the images does not compile as it should: {said}", hint=hint))
+    return found

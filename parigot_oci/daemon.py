@@ -70,7 +70,7 @@ def find(named: Path | None, proc: Path = Path("/proc"), host: str = "") -> Daem
 def _daemon(process: Path) -> Daemon | None:
     with suppress(OSError):
         words = (process / "cmdline").read_text(errors="replace").split("\0")
-        if Path(words[0]).name == "dockerd" and _is_ours(process):
+        if Path(words[0]).name == "dockerd" and _is_ours(process) and _is_trusted(process):
             config = option(words[1:], "--config-file", "-config-file")
             hosts = [_socket(host) for host in _options(words[1:], "--host", "-H")] or [_socket(SOCKET)]
             return Daemon(
@@ -87,6 +87,12 @@ def _is_ours(process: Path) -> bool:
     with suppress(OSError):
         return (process / "root").samefile(process.parent.parent)
     return True
+
+
+def _is_trusted(process: Path) -> bool:
+    """Whether root runs it, or who asks: anybody may call a program of theirs dockerd, and have it name any file."""
+    found = re.search(r"^Uid:\s+\d+\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
+    return found is not None and found[1] in {"0", str(os.geteuid()), os.environ.get("SUDO_UID")}
 
 
 def _options(words: Sequence[str], *names: str) -> Iterator[str]:
@@ -107,7 +113,7 @@ def shim(name: str, proc: Path = Path("/proc")) -> Path | None:
     for process in proc.glob("[0-9]*"):
         with suppress(OSError):
             program = (process / "cmdline").read_text(errors="replace").split("\0")[0]
-            if Path(program).name in _PROGRAMS:
+            if Path(program).name in _PROGRAMS and _is_trusted(process):
                 folders[str((process / "exe").readlink().parent)] = None
                 env = (process / "environ").read_text(errors="replace").split("\0")
                 path = next((entry[5:] for entry in env if entry.startswith("PATH=")), "")

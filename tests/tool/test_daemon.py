@@ -25,8 +25,9 @@ FILES = [
 ]
 
 
-def process(proc: Path, pid: int, *words: str, env: str = "") -> None:
+def process(proc: Path, pid: int, *words: str, env: str = "", user: int = 0) -> None:
     (proc / str(pid)).mkdir(parents=True)
+    (proc / str(pid) / "status").write_text(f"Name:\tdockerd\nUid:\t{user}\t{user}\t{user}\t{user}\n")
     (proc / str(pid) / "cmdline").write_text("\0".join(words) + "\0")
     (proc / str(pid) / "environ").write_text(env)
     (proc / str(pid) / "exe").symlink_to("/nowhere/at/all")
@@ -53,6 +54,18 @@ def test_of_several_daemons_it_is_the_one_that_is_named_or_that_the_docker_comma
     assert daemon.find(None, tmp_path, "unix:///var/run/docker.sock").pid == 9
     with pytest.raises(EngineError, match="--daemon-config"):
         daemon.find(None, tmp_path, "ssh://elsewhere")
+
+
+def test_a_process_of_somebody_else_is_no_daemon_whatever_it_calls_itself(tmp_path: Path) -> None:
+    """Root would else write the file that it names."""
+    process(tmp_path, 8, "dockerd", "--config-file=/etc/profile.d/x.sh", user=4242)
+    assert daemon.find(None, tmp_path) == Daemon(pid=0, config=Path("/etc/docker/daemon.json"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "containerd-shim-test-v1").touch(mode=0o755)
+    process(tmp_path, 9, "containerd", env=f"PATH={tmp_path}/bin", user=4242)
+    assert daemon.shim("containerd-shim-test-v1", tmp_path) is None
+    process(tmp_path, 10, "containerd", env=f"PATH={tmp_path}/bin")
+    assert daemon.shim("containerd-shim-test-v1", tmp_path) == tmp_path / "bin" / "containerd-shim-test-v1"
 
 
 def test_a_daemon_in_a_container_is_not_this_machines(tmp_path: Path) -> None:

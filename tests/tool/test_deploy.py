@@ -19,6 +19,7 @@ import yaml
 
 from parigot_oci import certificates, ground, lock
 from parigot_oci.builders.engine import connect
+from parigot_oci.layers import cache_folder
 from tests import guests
 from tests.shim.running import wait_for
 
@@ -83,7 +84,13 @@ def test_two_clones_give_the_same_archives_and_the_same_compose_file(tmp_path: P
     first, second = write_app(tmp_path / "a"), write_app(tmp_path / "b" / "deep")
     built(first, "--output", "images")
     (second / "parigot.lock").write_bytes((first / "parigot.lock").read_bytes())
-    built(second, "--locked", "--output", "images", TZ="Asia/Tokyo", PYTHONHASHSEED="5")
+    cache = tmp_path / "another" / "parigot-oci"  # so that all is made anew, from the same downloads
+    cache.mkdir(mode=0o700, parents=True)
+    for kind in ("debs", "wheels"):
+        (cache / kind).symlink_to(cache_folder() / kind)
+    elsewhere = {"XDG_CACHE_HOME": str(cache.parent), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "5", "LC_ALL": "C"}
+    built(second, "--locked", "--output", "images", **elsewhere)
+    assert list((cache / "layers").iterdir())
     assert set(digests(first / "images")) == {"shop-client.tar", "shop-stock.tar", "shop-store.tar"}
     assert digests(first / "images") == digests(second / "images")
     assert (first / "compose.yaml").read_bytes() == (second / "compose.yaml").read_bytes()

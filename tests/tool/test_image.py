@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import zstandard
 
-from parigot_oci import image
+from parigot_oci import bytecode, image
 from parigot_oci.archive import is_archive, write_archive
 from parigot_oci.base import Base
-from parigot_oci.errors import OutputError
+from parigot_oci.bytecode import Interpreter
+from parigot_oci.errors import BaseError, OutputError
 from parigot_oci.image import Contents, Image, Index
 from parigot_oci.layers import Entry, compressed, pack, read_tar, replacing, write_tar
 
@@ -231,3 +232,11 @@ def test_a_time_stamp_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setenv("SOURCE_DATE_EPOCH", said)
     with pytest.raises(OutputError, match=r"SOURCE_DATE_EPOCH[^$]*seconds since 1970"):
         pack([Entry(path="x")])
+
+
+@pytest.mark.parametrize("says", ["printf hello", "tar --create evil.py", "true"])
+def test_a_python_of_a_base_that_gives_back_something_else_is_refused(tmp_path: Path, says: str) -> None:
+    (tmp_path / "evil.py").touch()
+    python = Interpreter(command=("/bin/sh", "-c", f"cd {tmp_path}; cat > given; {says}"))
+    with pytest.raises(BaseError, match=r"does not compile as it should[^$]*--base IMAGE"):
+        bytecode.compiled([Entry(path="a/good.py", data=b"")], python)
