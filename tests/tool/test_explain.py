@@ -72,14 +72,23 @@ def test_what_an_image_says_of_itself_is_shown_and_not_done(tmp_path: Path) -> N
         {"index.json": None},
         {"manifest.json": b"{}"},
         {"manifest.json": b"\xff"},
-        {f"blobs/sha256/{CONFIG}": ABOUT.replace(b"amd64", b"arm64")},
-        {f"blobs/sha256/{IMAGE}": MANIFEST + b" "},
     ],
 )
 def test_an_archive_that_is_damaged_or_not_what_it_claims_is_told(
     tmp_path: Path, changed: Mapping[str, bytes | str | None]
 ) -> None:
     with pytest.raises(MissingFileError, match=r"no archive of an image: [^ ]"):
+        explain.of_archive(archive(tmp_path, changed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{f"blobs/sha256/{CONFIG}": ABOUT.replace(b"amd64", b"arm64")}, {f"blobs/sha256/{IMAGE}": MANIFEST + b" "}],
+)
+def test_a_document_of_an_archive_that_is_not_what_its_digest_says_is_told(
+    tmp_path: Path, changed: Mapping[str, bytes | str | None]
+) -> None:
+    with pytest.raises(MissingFileError, match="it has something else for sha256:"):
         explain.of_archive(archive(tmp_path, changed))
 
 
