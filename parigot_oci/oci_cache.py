@@ -10,6 +10,7 @@ host, from its own module, or it is not loaded.
 
 import ctypes
 import hashlib
+import math
 import os
 import resource
 import secrets
@@ -44,11 +45,15 @@ Compile = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Machine code by module. `folder` is made where it is absent, and used only where nobody but its user can write."""
+    """
+    Machine code by module. `folder` is made where it is absent, and used only where nobody but its user can write. `until`: when
+    (of time.monotonic) nothing is compiled any more: an image may have any number of modules, and docker waits.
+    """
 
     folder: Path
     compile: Compile
     limit: int = LIMIT
+    until: float = math.inf
 
     def get(self, module: bytes) -> Path | None:
         """
@@ -61,6 +66,8 @@ class Cache:
             if not safe(self.folder):
                 return None
             if not file.exists():
+                if time.monotonic() > self.until:
+                    return None
                 _put(file, self.compile(module))
                 evict(self.folder.parent, self.limit)
             os.utime(file)

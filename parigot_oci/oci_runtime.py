@@ -16,6 +16,7 @@ import os
 import posixpath
 import stat
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,9 @@ COMPILED = "/.parigot-compiled"
 
 MEMORY = 256 << 20
 """Bytes that a module of plain WASI may have: as a guest whose manifest says nothing of it."""
+
+PATIENCE = 120
+"""Seconds after which no more of a container's modules are compiled before it starts: it does that by itself."""
 
 _INIT = "/sbin/docker-init"
 _STEERING = ("PYTHON", "LD_", "GLIBC_", "GCONV_", "OPENSSL_", "SSL_")
@@ -209,14 +213,15 @@ def _file(root: Path, path: str, largest: int) -> bytes | None:
 
 
 def _made(source: str, cache: str, starter: Sequence[str]) -> Made:
-    """Compiles with the shim that containers get, or remembers."""
+    """Compiles with the shim that containers get, or remembers. All of one container's modules share PATIENCE."""
+    until = time.monotonic() + PATIENCE
 
     def made(module: bytes) -> Path | None:
         from parigot_oci.oci_cache import Cache, Cage  # noqa: PLC0415 - a health check is not to load it
 
         command = [*(word.removeprefix(INSIDE) for word in starter), "compile", "-", "-"]
         cage = Cage(root=Path(source), command=command, env=environment(""))
-        return Cache(folder=Path(cache), compile=cage).get(module)
+        return Cache(folder=Path(cache), compile=cage, until=until).get(module)
 
     return made
 

@@ -50,6 +50,15 @@ def test_what_cannot_be_compiled_is_not_tried_again(folder: Path) -> None:
     assert compiler.asked == [b"bad"]
 
 
+def test_when_the_time_for_it_is_over_nothing_is_compiled_and_what_is_there_is_used(folder: Path) -> None:
+    compiler = Compiler()
+    assert Cache(folder=folder, compile=compiler, until=time.monotonic() + 60).get(b"one") is not None
+    late = Cache(folder=folder, compile=compiler, until=time.monotonic() - 1)
+    assert late.get(b"one") is not None
+    assert late.get(b"two") is None
+    assert compiler.asked == [b"one"]
+
+
 def test_a_compiler_that_cannot_be_run_now_is_tried_again(folder: Path) -> None:
     compiler = Compiler(OSError("no process"))
     assert [Cache(folder=folder, compile=compiler).get(b"one") for _ in range(2)] == [None, None]
