@@ -32,7 +32,7 @@ format: $(READY) ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix
 
 clean: ## remove .venv and all that was made, also the data of the examples
-	rm -rf .venv dist shim/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist shim/native/*.so shim/native/*-health .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf examples/*/build examples/*/.parigot examples/*/compose.yaml
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -30,6 +30,17 @@ LABEL = "org.parigot.app"
 HOME = "opt/parigot"
 """Where the shim lies in a portable image."""
 
+HEALTH = f"{HOME}/health"
+"""The program that asks a node whether it is ready: shim/native/health.c, else a script that has the shim do it."""
+
+_ASKING = """\
+#!{python} -S
+import sys
+sys.path.insert(0, "/{home}")
+from shim.health import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 _DATA = Entry(path="data", kind="folder", mode=0o755, owner=NOBODY)
 """A volume mounted there for the first time takes on this owner."""
 
@@ -50,7 +61,7 @@ class Image:
     An image for one platform ("linux/amd64"), whole. `name` is "app/node"; `config` and `manifest` are the bytes that their
     digests are of; `blobs` are its layers as they travel.
 
-    `command`: the words that start the shim in it, which its health check needs too.
+    `health`: the words that ask, inside, whether the node is ready; its address follows.
     """
 
     name: str
@@ -58,7 +69,7 @@ class Image:
     platform: str
     layers: tuple[Layer, ...]
     blobs: tuple[Blob, ...]
-    command: tuple[str, ...]
+    health: tuple[str, ...]
     config: bytes
     manifest: bytes
 
@@ -120,20 +131,20 @@ class Index:
 class BuiltImage:
     """
     An image where a deployer finds it: `name` is the reference it goes by. `remote`: it is in a registry, to be pulled.
-    `kind` and `command` are the image's.
+    `kind` and `health` are the image's.
     """
 
     name: str
     digest: str
     kind: Container
-    command: tuple[str, ...]
+    health: tuple[str, ...]
     remote: bool = False
 
 
 def built(index: Index, name: str, *, remote: bool = False) -> BuiltImage:
     """The images of an index under the name that they go by now."""
     first = index.images[0]
-    return BuiltImage(name=name, digest=index.digest, kind=first.kind, command=first.command, remote=remote)
+    return BuiltImage(name=name, digest=index.digest, kind=first.kind, health=first.health, remote=remote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +203,14 @@ def shim_layer(base: Base, wheels: Pins, shim: Path, schemas: Path) -> Layer:
     """
     The shim, its libraries and their bytecode, for the Python of a base; `/data` for those that mount a volume there.
     """
-    sources = {
+    sources: dict[str, Path | bytes] = {
         f"{HOME}/{folder.name}/{path.relative_to(folder)}": path
         for folder in (shim, schemas)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and _runs(path, base.architecture)
     }
-    hashes = {name: sha256(path) for name, path in sources.items()}
+    sources[HEALTH] = _asking(base, shim)
+    hashes = {name: sha256(data) for name, data in sources.items()}
     pins = dict(base.pins) if base.interpreter else None
     inputs = ["shim", OWN, base.python, base.version, pins, dict(wheels), hashes]
     return cached(inputs, lambda: _packed_shim(base, wheels, sources, hashes))
@@ -211,8 +223,14 @@ def _runs(path: Path, architecture: str) -> bool:
     return path.name == f"{MACHINES[architecture]}.so"
 
 
-def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path], hashes: Mapping[str, str]) -> Layer:
-    own = [Entry(path=name, data=path, origin=OWN) for name, path in sources.items()]
+def _asking(base: Base, shim: Path) -> Path | bytes:
+    program = shim / "native" / f"{MACHINES[base.architecture]}-health"
+    return program if program.is_file() else _ASKING.format(python=base.python, home=HOME).encode()
+
+
+def _packed_shim(base: Base, wheels: Pins, sources: Mapping[str, Path | bytes], hashes: Mapping[str, str]) -> Layer:
+    modes = {HEALTH: 0o755}
+    own = [Entry(path=name, data=data, mode=modes.get(name, 0o644), origin=OWN) for name, data in sources.items()]
     found = [*unpacked(fetched(wheels), HOME), *own]
     if base.interpreter:
         found += compiled(found, base.interpreter)
@@ -254,7 +272,7 @@ def portable(contents: Contents, base: Base, shim: Layer, libraries: Layer | Non
         contents,
         "portable",
         [*(("base", layer) for layer in base.layers), ("shim", shim), *more, ("node", own)],
-        command,
+        (f"/{HEALTH}",),
         base.architecture,
         base,
         Entrypoint=[*command, "/app/node.json"],
@@ -273,7 +291,7 @@ def bare(contents: Contents, architecture: str) -> Image:
         contents,
         "wasi" if architecture == "wasm" else "wasm",
         [("node", layer)],
-        ("/service.wasm",),
+        ("/service.wasm", "health"),
         architecture,
         None,
         Entrypoint=["/service.wasm"],
@@ -297,7 +315,7 @@ def _image(
     contents: Contents,
     kind: Container,
     layers: Sequence[tuple[str, Layer]],
-    command: tuple[str, ...],
+    health: tuple[str, ...],
     architecture: str,
     base: Base | None,
     **settings: Any,
@@ -332,7 +350,7 @@ def _image(
         platform=f"{'wasi' if kind == 'wasi' else 'linux'}/{architecture}",
         layers=tuple(layer for _, layer in layers),
         blobs=blobs,
-        command=command,
+        health=health,
         config=config,
         manifest=manifest,
     )

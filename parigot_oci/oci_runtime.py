@@ -5,7 +5,7 @@ install`, and run there by that shim's Python: it imports nothing but the standa
 `create` gives the bundle of an image whose command is `/service.wasm` the shim: a read-only mount at /.parigot, the
 command that starts it, a /tmp, and the machine code of its modules that this host has made (`oci_cache`): no other, so
 what an image says of machine code is taken out of its node.json. An image with no node.json whose command is a module is
-one of plain WASI: its node is made here, and has nothing but this module. `exec` of a health check gets the same command.
+one of plain WASI: its node is made here, and has nothing but this module. `exec` of a health check gets the shim's.
 Everything else reaches runc as it came.
 
 Formats: config.json of the OCI runtime specification 1.0; runc-create(8), runc-exec(8).
@@ -27,6 +27,9 @@ MARK = "/service.wasm"
 
 HEALTH = "health"
 """The shim's verb for a health check."""
+
+ASKING = "opt/parigot/health"
+"""The shim's program for the same, in its folder: it takes ADDRESS:PORT and no other word."""
 
 INSIDE = "/.parigot"
 """Where the shim's folder is mounted in a container."""
@@ -62,7 +65,7 @@ def option(words: Sequence[str], *names: str) -> str:
     return ""
 
 
-def process(spec: dict[str, Any], starter: Sequence[str]) -> bool:
+def process(spec: dict[str, Any], starter: Sequence[str], source: str = "") -> bool:
     """
     Puts the shim into a health check, the one process beside its own that a wasm container has; False where it is none. What
     else an image would have run in a container that runs already stays what it is: no program for this machine.
@@ -70,8 +73,18 @@ def process(spec: dict[str, Any], starter: Sequence[str]) -> bool:
     init, words = _split(spec)
     if words[:1] != [MARK] or words[1:2] != [HEALTH]:
         return False
-    _start(spec, [*init, *starter, *words[1:]])
+    asking = len(words) == 3 and _is_program(Path(source) / ASKING)
+    _start(spec, [*init, f"{INSIDE}/{ASKING}", words[2]] if asking else [*init, *starter, *words[1:]])
     return True
+
+
+def _is_program(file: Path) -> bool:
+    """Whether it is one for this machine, and not for the Python of an image, which a wasm container has not."""
+    try:
+        with file.open("rb") as content:
+            return content.read(4) == b"\x7fELF"
+    except OSError:
+        return False
 
 
 def _split(spec: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -240,7 +253,7 @@ def rewrite(words: Sequence[str], starter: Sequence[str], source: str, cache: st
             return
         file = Path(named)
         config = json.loads(file.read_text())
-        changed = process(config, starter)
+        changed = process(config, starter, source)
     if changed:
         file.write_text(json.dumps(config))
 

@@ -1,8 +1,9 @@
 """
 `python -m shim health HOST:PORT [SERVICE]` asks whether a node, or a service of it, is ready, and exits 0 or 1.
 
-The health check of containers, which have no shell. Each of them runs it several times a second while it starts: so
-this file imports next to nothing, and speaks the few lines of HTTP/1.0 itself.
+It stands in for the health check of containers where that has not been compiled (native/health.c), and knows services beside.
+Each of them runs its check several times a second while it starts: so this file imports next to nothing, and speaks the few
+lines of HTTP/1.0 itself.
 """
 
 import socket

@@ -84,7 +84,7 @@ def _service(app: App, plan: Plan, node: Node, image: BuiltImage, parts: Skeleto
     for name, wanted in (("ingress", node.exposures), ("external", outward), ("file", "file" in node.builtins)):
         if wanted:
             _add(service, parts[name])
-    health = [*image.command, "health", f"127.0.0.1:{inner_ports(plan)[1]}"]
+    health = [*image.health, f"127.0.0.1:{inner_ports(plan)[1]}"]
     own = [".".join(link) for link in links(plan) if node.name in link]
     filled = _fill(
         service,

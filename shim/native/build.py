@@ -1,5 +1,6 @@
 """
-Compiles the C of this folder, for hatch: one library for each platform that nodes run on, whatever this machine is.
+Compiles the C of this folder, for hatch: a library and a health check for each platform that nodes run on, whatever this
+machine is.
 
 `python shim/native/build.py` does the same by hand. The compiler is Zig's, as a wheel, pinned in pyproject.toml: the same
 sources give the same bytes everywhere.
@@ -23,14 +24,22 @@ Without a C library: the process that loads it has one, glibc or musl, and what 
 form in both.
 """
 
+PROGRAM = "health.c"
+"""All but this are the library."""
+LINK_PROGRAM = ["-Os", "-static", "-s", *COMPILE[1:-1]]
+"""With a C library in it, which is small: it runs in images that have glibc, musl, or none."""
+
 
 def compile_all() -> None:
     """Raises CalledProcessError."""
     with tempfile.TemporaryDirectory() as folder:
         for machine, target in TARGETS.items():
             compiler = [sys.executable, "-m", "ziglang", "cc", "-target", target]
+            subprocess.run(
+                [*compiler, *LINK_PROGRAM, "-o", str(HERE / f"{machine}-health"), str(HERE / PROGRAM)], check=True
+            )
             objects = []
-            for source in sorted(HERE.glob("*.c")):
+            for source in sorted(set(HERE.glob("*.c")) - {HERE / PROGRAM}):
                 objects.append(f"{folder}/{machine}-{source.stem}.o")
                 subprocess.run([*compiler, *COMPILE, "-o", objects[-1], str(source)], check=True)
             subprocess.run([*compiler, *LINK, "-o", str(HERE / f"{machine}.so"), *objects], check=True)

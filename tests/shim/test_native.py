@@ -77,8 +77,9 @@ def test_the_same_sources_give_the_same_bytes_wherever_they_lie(tmp_path: Path) 
         (copy / path.name).write_bytes(path.read_bytes())
     subprocess.run([sys.executable, str(copy / "build.py")], check=True, timeout=600)
     machines = importlib.import_module("shim.native.build").TARGETS
-    assert {name: (copy / f"{name}.so").read_bytes() for name in machines} == {
-        name: (SOURCES / f"{name}.so").read_bytes() for name in machines
+    names = [f"{name}{kind}" for name in machines for kind in (".so", "-health")]
+    assert {name: (copy / name).read_bytes() for name in names} == {
+        name: (SOURCES / name).read_bytes() for name in names
     }
 
 

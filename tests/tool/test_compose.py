@@ -67,9 +67,9 @@ LONE = Graph(start=("client",), program="client", order=("client",), declaration
 
 def images(of: Plan, kind: Container = "portable") -> Mapping[str, BuiltImage]:
     def image(name: str, kind: Container) -> BuiltImage:
-        command = ("/usr/bin/python3.11", "-S", "-m", "shim") if kind == "portable" else ("/service.wasm",)
+        health = ("/opt/parigot/health",) if kind == "portable" else ("/service.wasm", "health")
         digest = hashlib.sha256(name.encode()).hexdigest()
-        return BuiltImage(name=f"vinyl/{name}:{digest[:12]}", digest=digest, kind=kind, command=command)
+        return BuiltImage(name=f"vinyl/{name}:{digest[:12]}", digest=digest, kind=kind, health=health)
 
     return {node.name: image(node.name, kind if node.guests else "portable") for node in of.nodes}
 

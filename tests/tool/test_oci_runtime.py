@@ -241,6 +241,22 @@ def test_a_health_check_runs_in_the_shim_and_no_other_word_of_an_image_does() ->
     assert executed("/bin/sh") == ()
 
 
+def test_the_shim_s_program_asks_where_it_is_one_and_knows_the_words(tmp_path: Path) -> None:
+    program = tmp_path / "opt" / "parigot" / "health"
+    program.parent.mkdir(parents=True)
+
+    def executed(*args: str) -> Sequence[str]:
+        spec = {"args": ["/service.wasm", "health", *args]}
+        assert oci_runtime.process(spec, STARTER, str(tmp_path))
+        return spec["args"]
+
+    program.write_bytes(b"\x7fELF, and so on")
+    assert executed("127.0.0.1:8001") == ["/.parigot/opt/parigot/health", "127.0.0.1:8001"]
+    assert executed("127.0.0.1:8001", "a.v1.S") == [*STARTER, "health", "127.0.0.1:8001", "a.v1.S"]
+    program.write_text("#!/usr/bin/python3")  # which a wasm container has not
+    assert executed("127.0.0.1:8001") == [*STARTER, "health", "127.0.0.1:8001"]
+
+
 @pytest.mark.parametrize("words", [["--bundle", "/b"], ["--bundle=/b"], ["--root", "/r", "create", "-b", "/b", "id"]])
 def test_options_are_read_in_every_spelling(words: list[str]) -> None:
     assert oci_runtime.option(words, "--bundle", "-b") == "/b"

@@ -66,7 +66,7 @@ def test_the_wrapper_edits_what_is_created_and_hands_everything_to_runc(
     (tmp_path / "exec.json").write_text(json.dumps({"args": ["/service.wasm", "health", "127.0.0.1:8001"]}))
     called("exec", "--process", str(tmp_path / "exec.json"), "id")
     args = json.loads((tmp_path / "exec.json").read_text())["args"]
-    assert args[-4:] == ["-m", "shim", "health", "127.0.0.1:8001"]
+    assert args == ["/.parigot/opt/parigot/health", "127.0.0.1:8001"]
     assert called("create", "--bundle", str(tmp_path), "id", wrapper=LENT_WRAPPER).startswith("|create ")
     (tmp_path / LENDER).touch(mode=0o755)  # whose name that wrapper has been lent
     assert called("delete", "id", wrapper=LENT_WRAPPER) == "|delete id"
