@@ -7,7 +7,6 @@ Where there is none (another system, or PARIGOT_NATIVE=off in the environment), 
 import ctypes
 import functools
 import os
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +64,7 @@ def library() -> ctypes.CDLL | None:
     if sys.platform != "linux" or os.environ.get(SWITCH) == "off":
         return None
     try:
-        return ctypes.CDLL(str(Path(__file__).with_name(f"{platform.machine()}.so")))
+        return ctypes.CDLL(str(Path(__file__).with_name(f"{os.uname().machine}.so")))
     except OSError:
         return None
 
