@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,7 +22,8 @@ from parigot_oci.base import Base
 from parigot_oci.bytecode import Interpreter
 from parigot_oci.errors import BaseError, OutputError
 from parigot_oci.image import Contents, Image, Index
-from parigot_oci.layers import Entry, compressed, pack, read_tar, replacing, write_tar
+from parigot_oci.layers import Entry, Layer, compressed, pack, read_tar, replacing, write_tar
+from tests.guests import ROOT
 
 COMPRESSED = "sha256:b3e8dca85807065743f2d7db95b7f55fda4959922d7befb77fb6d6d219c914f2"
 WHEEL = "pkg:pypi/shim@1.0?file_name=shim-1.0-py3-none-any.whl"
@@ -32,19 +34,22 @@ ENTRIES = [
 ]
 
 
-def portable(node_json: bytes = b"{}", architecture: str = "amd64") -> Image:
-    base = Base(
+def base(architecture: str = "amd64", python: str = "/usr/bin/python3") -> Base:
+    return Base(
         title="",
         layers=(pack(ENTRIES),),
-        python="/usr/bin/python3",
+        python=python,
         version="3.11",
         architecture=architecture,
         env={"LANG": "C"},
         pins={"image": "python:3", "id": "sha256:1", "digest": "sha256:2"},
     )
+
+
+def portable(node_json: bytes = b"{}", architecture: str = "amd64") -> Image:
     shim = pack([Entry(path="opt/parigot/shim/__main__.py", data=b"", origin=WHEEL)], {WHEEL: "a" * 64})
     files = {"store.wasm": b"\0asm", "store.cwasm": b"code"}
-    return image.portable(Contents(name="vinyl/store", node_json=node_json, files=files), base, shim)
+    return image.portable(Contents(name="vinyl/store", node_json=node_json, files=files), base(architecture), shim)
 
 
 def made(node_json: bytes = b"{}") -> Index:
@@ -240,3 +245,33 @@ def test_a_python_of_a_base_that_gives_back_something_else_is_refused(tmp_path: 
     python = Interpreter(command=("/bin/sh", "-c", f"cd {tmp_path}; cat > given; {says}"))
     with pytest.raises(BaseError, match=r"does not compile as it should[^$]*--base IMAGE"):
         bytecode.compiled([Entry(path="a/good.py", data=b"")], python)
+
+
+def test_the_health_check_is_the_program_for_the_machine_that_an_image_is_for(tmp_path: Path) -> None:
+    native = tmp_path / "shim" / "native"
+    native.mkdir(parents=True)
+    for architecture, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        (native / f"{machine}-health").write_bytes(b"\x7fELF " + machine.encode())
+    for architecture, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        found = entries(image.shim_layer(base(architecture), {}, tmp_path / "shim", tmp_path / "schemas"))
+        assert found["opt/parigot/health"].data == b"\x7fELF " + machine.encode()
+        assert found["opt/parigot/health"].mode == 0o755
+        assert not [name for name in found if name.endswith("-health")]
+
+
+def test_where_that_has_not_been_compiled_it_is_a_script_that_asks_the_same(tmp_path: Path) -> None:
+    shim = tmp_path / "opt" / "parigot" / "shim"
+    shutil.copytree(ROOT / "shim", shim, ignore=shutil.ignore_patterns("*-health", "__pycache__", "_pb"))
+    found = entries(image.shim_layer(base(python=sys.executable), {}, shim, tmp_path / "schemas"))["opt/parigot/health"]
+    assert found.mode == 0o755
+    assert isinstance(found.data, bytes)
+    script = shim.parent / "health"
+    script.write_bytes(found.data.replace(b'"/opt', f'"{tmp_path}/opt'.encode()))  # an image's root is its own
+    script.chmod(0o755)
+    done = subprocess.run([str(script), "127.0.0.1:1"], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("127.0.0.1:1 does not answer: ")
+
+
+def entries(layer: Layer) -> dict[str, Entry]:
+    return {entry.path: entry for entry in read_tar(layer.path)}
