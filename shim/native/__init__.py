@@ -74,7 +74,7 @@ def bound(name: str, result: object, *params: object) -> Callable[..., int]:
     try:
         function = getattr(library(), name)
     except AttributeError as error:
-        what = f"{platform.machine()}.so has no `{name}`: it was made from other sources than these lie beside"
+        what = f"{os.uname().machine}.so has no `{name}`: it was made from other sources than these lie beside"
         raise ImportError(f"{what}; make it anew: python {Path(__file__).with_name('build.py')}") from error
     function.restype, function.argtypes = result, list(params)
     return function  # type: ignore[no-any-return]
