@@ -95,15 +95,21 @@ def _circle(app: App, graph: Graph, nodes: Sequence[Node], circle: Sequence[str]
     )
 
 
-def with_ends(nodes: Sequence[Node], program: str) -> list[Node]:
+def with_ends(app: App, graph: Graph, nodes: Sequence[Node], program: str) -> list[Node]:
     """
     The program's end passes along the edges: down from caller to callee as a goodbye, and up in the answer to a question.
 
     So it reaches all nodes that edges lead to, in whatever direction. The rest, guests started beside the program that share
     nothing with it, are told by the program's node: one of each lot of them, which nobody calls.
+
+    Raises GraphError: others call a service that shares the program's node. They would wait for that one, and the program, which
+    starts when all are up, for them.
     """
     if not program or len(nodes) == 1:
         return list(nodes)
+    callers = next(node.callers for node in nodes if node.name == program)
+    if callers:
+        raise GraphError(_called(app, graph, program, callers))
     tells = {node.name: node.needs for node in nodes}
     roots = tuple(sorted(node.name for node in nodes if not node.callers and node.name != program))
     reached = _joined(nodes, {program})
@@ -117,6 +123,15 @@ def with_ends(nodes: Sequence[Node], program: str) -> list[Node]:
         replace(node, tells=tells[node.name], told_by=told_by[node.name], after=after.get(node.name, node.after))
         for node in nodes
     ]
+
+
+def _called(app: App, graph: Graph, program: str, callers: Mapping[str, Sequence[str]]) -> Problem:
+    caller, services = next(iter(callers.items()))
+    return Problem(
+        what=f"groups: {caller} would wait for {program}, and the program {graph.program} in it for {caller}",
+        file=str(app.file),
+        hint=f"{caller} calls {services[0]} in {program}; a program starts when all are up. Take it out of its group.",
+    )
 
 
 def _joined(nodes: Sequence[Node], some: set[str]) -> set[str]:

@@ -49,7 +49,9 @@ def make(app: App, graph: Graph, mode: Mode) -> Plan:
         nodes.append(_ingress(graph, places, exposed))
     program = places.get(graph.program, "")
     nodes = _with_depths(ordered(app, graph, nodes, program))
-    return Plan(app=app.name, mode=mode, graph=graph, nodes=tuple(with_ends(nodes, program)), program_node=program)
+    return Plan(
+        app=app.name, mode=mode, graph=graph, nodes=tuple(with_ends(app, graph, nodes, program)), program_node=program
+    )
 
 
 def exposures(app: App, graph: Graph) -> tuple[Exposure, ...]:

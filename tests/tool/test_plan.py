@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -242,11 +243,26 @@ def test_a_group_is_a_node_and_guests_in_none_have_one_each() -> None:
 
 
 def test_a_program_in_a_group_makes_that_the_programs_node() -> None:
-    plan = grouped(*exposed_diamond(), front=("client", "left"))
+    it, declarations = diamond()
+    plan = grouped(it, resolve(it, ["client"], declarations), front=("client", "left"))
     assert plan.program_node == "front"
     front = next(node for node in plan.nodes if node.name == "front")
-    assert (front.guests, bool(front.callers), front.tells) == (("left", "client"), True, ("base", "right"))
-    assert front.told_by == ("ingress",)
+    assert (front.guests, bool(front.callers), front.tells) == (("left", "client"), False, ("base", "right"))
+    assert (front.told_by, front.after) == ((), ("base", "right"))
+
+
+def test_a_program_in_a_group_with_a_service_that_others_call_is_refused() -> None:
+    """They start when its node is healthy, and the program when all are up."""
+    with pytest.raises(GraphError, match="groups: ingress would wait for front, and the program client") as refused:
+        grouped(*exposed_diamond(), front=("client", "left"))
+    assert "ingress calls demo.left.Service in front" in str(refused.value)
+
+
+def test_no_node_starts_after_one_that_starts_after_it() -> None:
+    it, graph = exposed_diamond()
+    for groups in ({}, {"all": ("left", "base")}, {"sides": ("left", "right")}, {"back": ("base", "file")}):
+        plan = grouped(it, graph, **groups) if groups else make(it, graph, "split")
+        list(TopologicalSorter({node.name: node.after for node in plan.nodes}).static_order())
 
 
 def test_groups_that_would_wait_for_each_other_are_refused_with_the_path() -> None:
