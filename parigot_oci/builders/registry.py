@@ -50,6 +50,11 @@ class Registry:
         """Where it is."""
         return self.client.url
 
+    def greeted(self) -> "Registry":
+        """It, once it has said that it is a registry, or wants a login: for before any work is done. RegistryError."""
+        self._expected(self.client.ask("GET", f"{self.url}/v2/"), {200, 401}, "to say that it is a registry")
+        return self
+
     def build(self, index: Index) -> BuiltImage:
         """Uploads what is missing. RegistryError."""
         repository = self.prefix + index.name
@@ -253,7 +258,7 @@ def at(
     certs: Path = Path("/etc/docker/certs.d"),
 ) -> Registry:
     """
-    The registry of `HOST[/PREFIX]`, once it has said that it is one. Plain HTTP is for one on this machine alone, as docker has
+    The registry of `HOST[/PREFIX]`. Plain HTTP is for one on this machine alone, as docker has
     it. RegistryError.
     """
     host, _, prefix = place.removeprefix("https://").strip("/").partition("/")

@@ -117,7 +117,7 @@ def build(
     compose.refuse_foreign(app.root / compose.FILE)
     with console.working("looking for an engine or a registry") as progress:
         engine = None if output or push else _engine(containers, progress)
-        builder: Builder = engine or (Layout.at(output) if output else registry(push, progress))
+        builder: Builder = engine or (Layout.at(output) if output else registry(push, progress).greeted())
     ready = steps.prepared(app, names, locked=locked)
     plan = steps.planned(ready, mode)
     there = engine.networks(without=app.name) if engine else {}

@@ -19,7 +19,7 @@ def connect(say: Callable[[str], None] = lambda _text: None, *, timeout: float =
 
 
 def registry(place: str, say: Callable[[str], None] = lambda _text: None) -> "Registry":
-    """The registry of `HOST[/PREFIX]`, asked whether it is one. Raises RegistryError."""
+    """The registry of `HOST[/PREFIX]`. Raises RegistryError."""
     from parigot_oci.builders import registry as registries  # noqa: PLC0415 - see above
 
     return registries.at(place, say)

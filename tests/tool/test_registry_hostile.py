@@ -12,6 +12,8 @@ from parigot_oci import explain
 from parigot_oci.builders.registry import at
 from parigot_oci.errors import RegistryError
 from parigot_oci.layers import sha256
+from tests import guests
+from tests.tool.test_deploy import tool, write_app
 from tests.tool.test_registry import LOGIN, config, made, served
 
 EMPTY = b'{"manifests": []}'
@@ -191,3 +193,26 @@ def test_what_is_no_image_is_told(body: object) -> None:
         Odd.body = body
         with pytest.raises(RegistryError, match="a:latest is no image"):
             explain.of_registry(at(address), "a", "latest", "a:latest")
+
+
+class NotFound(Player):
+    """No registry: a web server."""
+
+    def play(self) -> None:
+        self.answer(404, b"<html>")
+
+    do_GET = play
+
+
+def test_what_is_no_registry_is_told_before_any_work(tmp_path: Path) -> None:
+    folder = write_app(tmp_path)
+    (port,) = guests.free_ports(1)
+    nobody = tool(folder, "build", "--push", f"127.0.0.1:{port}")
+    assert nobody.returncode == 69
+    assert f"127.0.0.1:{port} cannot be reached" in nobody.stderr
+    with served(NotFound) as address:
+        other = tool(folder, "build", "--push", address)
+    assert other.returncode == 69
+    assert f"{address} refused to say that it is a registry: 404" in other.stderr
+    assert "base:" not in nobody.stderr + other.stderr
+    assert not (folder / "compose.yaml").exists()
