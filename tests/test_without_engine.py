@@ -48,7 +48,7 @@ def test_tests_that_need_an_engine_are_left_out_aloud(tmp_path: Path, processes:
 def test_where_an_engine_is_required_its_absence_is_a_failure(tmp_path: Path, processes: tuple[str, ...]) -> None:
     done = pytest_in(tmp_path, "-q", *processes, PARIGOT_REQUIRE_ENGINE="1")
     assert done.returncode == 4
-    assert "2 tests need a Docker Engine, and none answers" in done.stdout + done.stderr
+    assert "2 tests cannot run: no Docker Engine answers" in done.stdout + done.stderr
 
 
 def test_a_run_without_engine_tests_does_not_ask_for_one(tmp_path: Path, processes: tuple[str, ...]) -> None:
