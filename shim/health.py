@@ -8,9 +8,12 @@ lines of HTTP/1.0 itself.
 
 import socket
 import sys
+import time
 
 LIMIT = 2.0
-"""Seconds that an answer may take."""
+"""Seconds that an answer may take, and a node until it listens."""
+AGAIN = 0.01
+"""Seconds between two tries to reach it."""
 _BODY = 4_096
 
 
@@ -18,13 +21,25 @@ def ask(address: str, service: str = "") -> str:
     """ "" when the node at HOST:PORT (or the service on it) is ready, else why not."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=LIMIT) as connection:
+        with _connected(host.strip("[]"), int(port)) as connection:
             connection.sendall(_question(service))
             status, _, text = _all(connection).partition(b"\r\n\r\n")
     except (OSError, ValueError) as error:
         return f"{address} does not answer: {error}"
     ready = status.split(b" ")[1:2] == [b"200"] and b"NOT_SERVING" not in text
     return "" if ready else text.decode("utf-8", "replace").strip() or f"{address} does not answer"
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    """Where nobody listens the node has just begun, and is waited for. Raises OSError."""
+    end = time.monotonic() + LIMIT
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=LIMIT)
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(AGAIN)
 
 
 def _question(service: str) -> bytes:

@@ -1,7 +1,9 @@
 /*
  * `health ADDRESS:PORT` asks whether the node there is ready: exit code 0, or 1 and why. ADDRESS is IPv4, in numbers.
  *
- * The health check of containers: the question of shim/health.py without a Python, whose start takes some hundred times as long. An app's containers are all asked several times a second while they start, and every few seconds ever after.
+ * The health check of containers: the question of shim/health.py without a Python, whose start takes some hundred times as long. An
+ * app's containers are all asked several times a second while they start, and every few seconds ever after. Where nobody listens
+ * the node has just begun: it is waited for, since to start a check once more takes an engine far longer.
  */
 
 #include <arpa/inet.h>
@@ -13,10 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { LIMIT = 2 };    /* seconds that all of it may take */
-enum { LARGEST = 4096 }; /* bytes of an answer that matter */
+enum { LIMIT = 2 };            /* seconds that all of it may take */
+enum { AGAIN = 10 * 1000000 }; /* nanoseconds between two tries to reach a node */
+enum { LARGEST = 4096 };       /* bytes of an answer that matter */
 
 static const char QUESTION[] = "GET /healthz HTTP/1.0\r\n\r\n";
 
@@ -38,11 +42,11 @@ static int no_answer(const char *address, const char *why) {
 	return 1;
 }
 
-static const char *asked;
+static const char *asked, *late_for = "timed out";
 
 static void late(int number) {
 	(void)number;
-	_exit(no_answer(asked, "timed out"));
+	_exit(no_answer(asked, late_for));
 }
 
 static bool parse(const char *text, struct sockaddr_in *at) {
@@ -61,8 +65,16 @@ static bool parse(const char *text, struct sockaddr_in *at) {
 /* Bytes of what the node says until it closes; -1: it does not, as errno says. */
 static ssize_t ask(const struct sockaddr_in *at, char *answer) {
 	int node = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (node < 0 || connect(node, (const struct sockaddr *)at, sizeof *at) < 0)
+	while (node >= 0 && connect(node, (const struct sockaddr *)at, sizeof *at) < 0) {
+		if (errno != ECONNREFUSED)
+			return -1;
+		late_for = "Connection refused";
+		struct timespec pause = {0, AGAIN};
+		nanosleep(&pause, NULL);
+	}
+	if (node < 0)
 		return -1;
+	late_for = "timed out";
 	if (send(node, QUESTION, sizeof QUESTION - 1, MSG_NOSIGNAL) < 0)
 		return -1;
 	ssize_t got = 0, n = 1;

@@ -1,11 +1,13 @@
 """What asks a node whether it is ready: the program in C, which containers have, and the shim's verb say the same."""
 
+import os
 import platform
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -32,10 +34,10 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 class Node:
     """Takes one connection, notes what it is asked, and answers in these pieces; then it closes, or, `silent`, does not."""
 
-    def __init__(self, *pieces: bytes, silent: bool = False) -> None:
+    def __init__(self, *pieces: bytes, silent: bool = False, port: int = 0) -> None:
         self.asked = b""
         self._pieces, self._over = pieces, threading.Event()
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
         if not silent:
             self._over.set()
@@ -94,9 +96,26 @@ def test_one_that_is_silent_is_given_two_seconds(ask: Ask) -> None:
     assert told(ask, node) == (1, f"{node.address} does not answer: timed out\n")
 
 
-def test_where_nobody_listens_the_answer_is_no(ask: Ask) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+def unused() -> int:
+    """A port that no connection is given by the system: one that is tried again and again may meet itself there."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
+
+
+def test_a_node_that_does_not_listen_yet_is_waited_for(ask: Ask) -> None:
+    port = unused()
+    nodes: list[Node] = []
+    later = threading.Timer(0.7, lambda: nodes.append(Node(b"HTTP/1.1 200 OK\r\n\r\n", port=port)))
+    later.start()
+    assert ask(f"127.0.0.1:{port}") == (0, "ok\n")
+    later.join(10)
+    nodes[0].close()
+
+
+def test_where_nobody_listens_for_two_seconds_the_answer_is_no(ask: Ask) -> None:
+    address = f"127.0.0.1:{unused()}"
     code, text = ask(address)
     assert code == 1
     assert text.startswith(f"{address} does not answer: ")
