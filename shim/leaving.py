@@ -18,8 +18,8 @@ from shim.member import HELD
 
 FINISHING = 4_000 * MS
 """How long a node goes on like that at most. A container has ten seconds for all of its end."""
-BRIEFLY = 500 * MS
-"""The same where its guests have been stopped: what it answers then is that nothing was executed."""
+BRIEFLY = 2_000 * MS
+"""The same where its guests have been stopped: hundreds may be waiting to be told that nothing was executed."""
 LINGER = 100 * MS
 """How long at least, where there are connections: a request may be on its way."""
 

@@ -50,7 +50,7 @@ def test_what_was_pushed_is_pulled_by_its_digest_and_does_what_it_does_elsewhere
     assert docker(app, "logs", client).stdout == f"{GET}/Get OK 4 blue\n"
     running.asked()
     built(app, *BOTH, "--push", f"{running.address}/team")
-    assert {each.method for each in running.asked()} == {"HEAD"}
+    assert {each.method for each in running.asked() if each.path != "/v2/"} == {"HEAD"}
     assert images(app) == named
 
 

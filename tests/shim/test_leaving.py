@@ -62,6 +62,7 @@ def test_meanwhile_nobody_else_is_let_in(tmp_path: Path) -> None:
         while not refused and time.monotonic() < end:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
+                time.sleep(0.01)
             except ConnectionRefusedError:
                 refused = True
         assert refused
