@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from parigot_oci.image import INDEX, Index, as_json, described
-from parigot_oci.layers import Blob, mtime, sha256, writing_tar
+from parigot_oci.layers import Blob, Entry, add, sha256, writing_tar
 
 
 def write_archive(index: Index, out: BinaryIO, known: Collection[str] = ()) -> None:
@@ -24,9 +24,9 @@ def write_archive(index: Index, out: BinaryIO, known: Collection[str] = ()) -> N
     """
     with writing_tar(out) as tar:
         for name, data in _documents(index):
-            _member(tar, name, data)
+            add(tar, Entry(path=name, data=data))
         for blob in _layers(index, known):
-            _member(tar, _blob(blob.digest), blob.path)
+            add(tar, Entry(path=_blob(blob.digest), data=blob.path))
 
 
 def is_archive(path: Path, index: Index) -> bool:
@@ -34,7 +34,7 @@ def is_archive(path: Path, index: Index) -> bool:
     head = io.BytesIO()
     with writing_tar(head) as tar:
         for name, data in _documents(index):
-            _member(tar, name, data)
+            add(tar, Entry(path=name, data=data))
         length = tar.offset
         size = length + sum(tarfile.BLOCKSIZE + -(-each.size // 512) * 512 for each in _layers(index))
     if not path.is_file() or path.stat().st_size != size + 2 * tarfile.BLOCKSIZE:
@@ -79,11 +79,3 @@ def _documents(index: Index) -> Iterator[tuple[str, bytes]]:
         documents += [bill.manifest, bill.document]
     for data in documents:
         yield f"blobs/sha256/{sha256(data)}", data
-
-
-def _member(tar: tarfile.TarFile, name: str, data: bytes | Path) -> None:
-    info = tarfile.TarInfo(name)
-    info.mtime, info.mode = mtime(), 0o644
-    info.size = len(data) if isinstance(data, bytes) else data.stat().st_size
-    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as source:
-        tar.addfile(info, source)

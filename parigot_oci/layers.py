@@ -168,14 +168,15 @@ def write_tar(entries: Iterable[Entry], out: BinaryIO) -> None:
     """Writes entries as a tar whose bytes depend on them (and SOURCE_DATE_EPOCH) alone."""
     with writing_tar(out) as tar:
         for entry in with_parents(entries):
-            _add(tar, entry)
+            add(tar, entry)
 
 
-def _add(tar: tarfile.TarFile, entry: Entry) -> None:
+def add(tar: tarfile.TarFile, entry: Entry) -> None:
+    """One entry more, with the time stamp of everything."""
     info = tarfile.TarInfo(entry.path)
     info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.owner, entry.owner, mtime()
     if entry.kind == "file":
-        info.size = len(entry.data) if isinstance(entry.data, bytes) else entry.data.stat().st_size
+        info.size = _size(entry)
         with io.BytesIO(entry.data) if isinstance(entry.data, bytes) else entry.data.open("rb") as source:
             tar.addfile(info, source)
         return
