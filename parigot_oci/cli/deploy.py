@@ -123,19 +123,7 @@ def build(
     there = engine.networks(without=app.name) if engine else {}
     for warning in (*steps.secrets(app, plan, needed=False), *steps.overlaps(app, plan, there)):
         console.warn(warning)
-    with console.working("choosing what images stand on") as progress:
-        grounds, new = ground.choose_all(
-            ready.settled.lock,
-            base or app.base,
-            lambda: engine or connect(progress),
-            wanted or [engine.architecture if engine else ""],
-            outward=any(needs_libraries(app, node) for node in plan.nodes),
-            update=update_base,
-            locked=locked,
-            warn=console.warn,
-        )
-        _keep(app, ready.settled.lock, new, locked=locked)
-        _refuse_other_machine(engine, [each.base.architecture for each in grounds])
+    grounds = _grounds(ready, plan, engine, base or app.base, wanted, update=update_base, locked=locked)
     console.note(f"base: {grounds[0].base.title}")
     with console.working("making images") as progress:
         made = assemble(
@@ -176,6 +164,34 @@ def _engine(containers: Container, progress: Callable[[str], None]) -> "Engine":
         hint = 'build with --containers wasm; or have its daemon.json say "features": {"containerd-snapshotter": true}'
         raise EngineError(Problem(what=what, hint=hint))
     return engine
+
+
+def _grounds(
+    ready: steps.Prepared,
+    plan: Plan,
+    engine: "Engine | None",
+    base: str,
+    wanted: Sequence[str],
+    *,
+    update: bool,
+    locked: bool,
+) -> tuple[ground.Ground, ...]:
+    """What the images stand on, for each architecture that is wanted; none is: the engine's, or this machine's."""
+    old = ready.settled.lock
+    with console.working("choosing what images stand on") as progress:
+        grounds, new = ground.choose_all(
+            old,
+            base,
+            lambda: engine or connect(progress),
+            wanted or [engine.architecture if engine else ""],
+            outward=any(needs_libraries(ready.app, node) for node in plan.nodes),
+            update=update,
+            locked=locked,
+            warn=console.warn,
+        )
+        _keep(ready.app, old, new, locked=locked)
+        _refuse_other_machine(engine, [each.base.architecture for each in grounds])
+    return grounds
 
 
 def _refuse_other_machine(engine: "Engine | None", architectures: Sequence[str]) -> None:
