@@ -11,7 +11,7 @@ from parigot_oci.yamlfile import Document, Unclear
 
 SECTION = "external"
 TAKEN = ("parigot-", "connect-", "content-", "trailer-", "grpc-")
-"""How headers begin that are the kernel's and the protocols' own (shim/calls.py)."""
+"""How headers begin that are the kernel's and the protocols' own; as in shim/calls.py, and a test holds them together."""
 WIRES = {
     "host",
     "connection",
@@ -22,7 +22,8 @@ WIRES = {
     "trailer",
     "accept-encoding",
     "date",
-} | {"expect"}
+    "expect",
+}
 
 
 def read(document: Document, value: Mapping[str, Any]) -> dict[str, External]:

@@ -12,8 +12,8 @@ METADATA = 16 << 10
 
 _NAME = re.compile(r"[a-z0-9_.\-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
-_KERNELS = ("parigot-", "connect-", "content-", "trailer-")
-_WIRES = {
+KERNELS = ("parigot-", "connect-", "content-", "trailer-")
+WIRES = {
     "host",
     "connection",
     "transfer-encoding",
@@ -29,7 +29,7 @@ _WIRES = {
 
 def is_reserved(name: str) -> bool:
     """A header that belongs to the kernel or to HTTP: a guest can neither set nor see it."""
-    return name.startswith(_KERNELS) or name in _WIRES
+    return name.startswith(KERNELS) or name in WIRES
 
 
 class Metadata:

@@ -16,6 +16,7 @@ from parigot_oci.model import App, Declaration, External, Graph, Mode, Port, Sec
 from parigot_oci.protos import compile_protos
 from parigot_oci.settle import settle
 from parigot_oci.targets import compose
+from shim import calls
 from tests.tool.apps import app, says, service
 from tests.tool.test_compose import images
 
@@ -310,3 +311,8 @@ def test_nodes_that_need_no_more_libraries_are_known() -> None:
     it, found = graph()
     made = plan.make(it, found, "split")
     assert [node.name for node in made.nodes if plan.needs_libraries(it, node)] == ["pay"]
+
+
+def test_headers_that_a_manifest_may_not_set_are_those_that_a_guest_may_not_and_grpc_s() -> None:
+    assert set(externals.TAKEN) == {*calls.KERNELS, "grpc-"}
+    assert externals.WIRES == calls.WIRES
