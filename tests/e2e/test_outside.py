@@ -2,23 +2,20 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from connectrpc.client import ConnectClientSync
 from connectrpc.codec import Codec
 from connectrpc.errors import ConnectError
-from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from tests.e2e.conftest import MakeExample
-from tests.e2e.deployment import Deployment, finished
+from tests.e2e.deployment import Deployment
+from tests.foreign.callers import STORE, Binary, by_connectrpc, described
 
-STORE = "demo.vvv.StoreService"
 BEST = {
     "item": {
         "title": "Kind of Blue",
@@ -98,19 +95,6 @@ def test_the_port_tells_its_health(store: Deployment) -> None:
 # --- the official client: its own HTTP, headers, compression and errors; messages are Google's ------------------------
 
 
-class Binary:
-    """Codec (connectrpc.codec): protobuf."""
-
-    def name(self) -> str:
-        return "proto"
-
-    def encode(self, message: Message) -> bytes:
-        return message.SerializeToString()
-
-    def decode(self, data: bytes | bytearray, message_class: type[Message]) -> Message:
-        return message_class.FromString(bytes(data))
-
-
 class Json:
     """Codec (connectrpc.codec): the JSON of protobuf."""
 
@@ -127,38 +111,9 @@ class Json:
 @pytest.fixture(params=[Binary(), Json()], ids=["proto", "json"])
 def client(request: pytest.FixtureRequest, store: Deployment, tmp_path: Path) -> Call:
     """Calls a method of the store with a message, written as JSON."""
-    methods = described(store.folder / "proto", tmp_path)
+    kinds = described(store.folder / "proto", tmp_path)
     codec: Codec[Any, Any] = request.param
-
-    def call(method: str, message: dict[str, Any]) -> Any:
-        said, replied = methods[method]
-        info = MethodInfo(
-            name=method,
-            service_name=STORE,
-            input=said,
-            output=replied,
-            idempotency_level=IdempotencyLevel.UNKNOWN,
-            stream_type=StreamType.UNARY,
-        )
-        with ConnectClientSync(store.url, codec=codec, timeout_ms=20_000) as connected:
-            reply = connected.execute_unary(request=json_format.ParseDict(message, said()), method=info)
-        return json_format.MessageToDict(reply)
-
-    return call
-
-
-def described(protos: Path, place: Path) -> dict[str, tuple[type[Message], type[Message]]]:
-    """The store's methods, and the classes of their messages."""
-    out = place / "store.binpb"
-    files = [str(path) for path in sorted(protos.rglob("*.proto"))]
-    done = finished(sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"--descriptor_set_out={out}", *files)
-    assert done.returncode == 0, done.stderr
-    pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file:
-        pool.AddSerializedFile(file.SerializeToString())
-    service = pool.FindServiceByName(STORE)
-    make = message_factory.GetMessageClass
-    return {method.name: (make(method.input_type), make(method.output_type)) for method in service.methods}
+    return lambda method, message: by_connectrpc(store.url, kinds, method, message, codec)
 
 
 @pytest.mark.parametrize(("method", "request_", "answer"), ANSWERS)

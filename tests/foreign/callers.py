@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from connectrpc.client import ConnectClientSync
+from connectrpc.codec import Codec
 from connectrpc.errors import ConnectError
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -18,6 +19,8 @@ from tests.foreign.programs import call, curl_grpc
 STORE = "demo.vvv.StoreService"
 MUSIC = {"content": "CONTENT_MUSIC"}
 UNTITLED = "an item without a title cannot be sold"
+Kinds = dict[str, tuple[type[Message], type[Message]]]
+"""Methods, and the classes of their requests and replies."""
 
 
 class Binary:
@@ -40,8 +43,8 @@ def agree(connect: int, grpc: int, protos: Path, place: Path) -> None:
     assert best["item"]["title"] == "Kind of Blue"
     by_grpcurl = curl_grpc(grpc, f"{STORE}/BestOfAllTime", data=MUSIC)
     assert json.loads(by_grpcurl.stdout) == best, by_grpcurl.stderr
-    kinds = _described(protos, place)
-    assert json_format.MessageToDict(_by_connectrpc(connect, kinds, "BestOfAllTime", MUSIC)) == best
+    kinds = described(protos, place)
+    assert by_connectrpc(f"http://127.0.0.1:{connect}", kinds, "BestOfAllTime", MUSIC) == best
     asked, replied = kinds["BestOfAllTime"]
     by_go = call(grpc, f"{STORE}/BestOfAllTime", json_format.ParseDict(MUSIC, asked()).SerializeToString(), 20_000)
     assert json_format.MessageToDict(replied.FromString(bytes.fromhex(by_go["reply"]))) == best
@@ -53,7 +56,7 @@ def agree(connect: int, grpc: int, protos: Path, place: Path) -> None:
     by_go = call(grpc, f"{STORE}/SoldItem", b"", 20_000)
     assert (by_go["code"], by_go["text"]) == ("InvalidArgument", UNTITLED)
     with pytest.raises(ConnectError) as raised:
-        _by_connectrpc(connect, kinds, "SoldItem", {})
+        by_connectrpc(f"http://127.0.0.1:{connect}", kinds, "SoldItem", {})
     assert (raised.value.code.value, raised.value.message) == ("invalid_argument", UNTITLED)
     assert call(grpc, "grpc.health.v1.Health/Check", b"")["reply"] == "0801"
 
@@ -64,7 +67,10 @@ def _by_curl(port: int, method: str, request: object) -> Any:
     return json.loads(done.stdout)
 
 
-def _by_connectrpc(port: int, kinds: Any, method: str, request: dict[str, Any]) -> Message:
+def by_connectrpc(
+    url: str, kinds: Kinds, method: str, request: dict[str, Any], codec: Codec[Any, Any] | None = None
+) -> Any:
+    """The reply of the store at the URL to a message, both as JSON has them."""
     asked, replied = kinds[method]
     info = MethodInfo(
         name=method,
@@ -74,13 +80,13 @@ def _by_connectrpc(port: int, kinds: Any, method: str, request: dict[str, Any]) 
         idempotency_level=IdempotencyLevel.UNKNOWN,
         stream_type=StreamType.UNARY,
     )
-    with ConnectClientSync(f"http://127.0.0.1:{port}", codec=Binary(), timeout_ms=20_000) as client:
-        reply: Message = client.execute_unary(request=json_format.ParseDict(request, asked()), method=info)
-        return reply
+    with ConnectClientSync(url, codec=codec or Binary(), timeout_ms=20_000) as client:
+        reply = client.execute_unary(request=json_format.ParseDict(request, asked()), method=info)
+    return json_format.MessageToDict(reply)
 
 
-def _described(protos: Path, place: Path) -> dict[str, tuple[type[Message], type[Message]]]:
-    """The store's methods, and the classes of their messages."""
+def described(protos: Path, place: Path) -> Kinds:
+    """The store's methods."""
     out = place / "store.binpb"
     files = [str(path) for path in sorted(protos.rglob("*.proto"))]
     done = finished(sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"--descriptor_set_out={out}", *files)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from parigot_oci import image, resources, wheels
-from parigot_oci.base import Base, distroless, named
+from parigot_oci import image
+from parigot_oci.base import Base, named
 from parigot_oci.builders.engine import Engine, connect, refusal
 from parigot_oci.builders.layout import Layout
 from parigot_oci.errors import BaseError, EngineError, OutputError
@@ -23,17 +23,6 @@ LOOK = (
     "writable=[p for p in ('/', '/app', '/opt', '/usr') if os.access(p, os.W_OK)]\n"
     "print(os.getuid(), os.getgid(), os.stat('/data').st_uid, os.getcwd(), sorted(os.listdir('.')), writable, Type())"
 )
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return distroless()
-
-
-@pytest.fixture(scope="module")
-def shim(base: Base) -> Layer:
-    pins = wheels.resolved(base.version, base.architecture)
-    return image.shim_layer(base, pins, resources.folder("shim"), resources.folder("schemas"))
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from parigot_oci import daemon, image, installed, oci_runtime, resources, runtime, wheels
-from parigot_oci.base import Base, distroless
+from parigot_oci import daemon, image, installed, oci_runtime, runtime
+from parigot_oci.base import Base
 from parigot_oci.builders.engine import connect
 from parigot_oci.daemon import Daemon
 from parigot_oci.image import Contents
@@ -23,17 +23,6 @@ from parigot_oci.oci_cache import Cage
 from tests import guests, plain
 from tests.e2e.deployment import until
 from tests.tool.test_oci_runtime import config
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return distroless()
-
-
-@pytest.fixture(scope="module")
-def shim(base: Base) -> Layer:
-    pins = wheels.resolved(base.version, base.architecture)
-    return image.shim_layer(base, pins, resources.folder("shim"), resources.folder("schemas"))
 
 
 def install(base: Base, shim: Layer, folder: Path, to: Daemon, name: str = "parigot") -> None:
