@@ -18,6 +18,7 @@ from parigot_oci.base import RECIPE, Base, place
 from parigot_oci.errors import OutputError, Problem
 from parigot_oci.layers import Layer, read_tar, sha256
 from parigot_oci.oci_runtime import INSIDE
+from parigot_oci.state import put
 
 WRAPPER = "parigot-runtime"
 LENT_WRAPPER = "parigot-runtime-lent"
@@ -26,6 +27,7 @@ LENDER = "containerd-shim-wasmtime-v1"
 
 _RELEASE = "release.json"
 _RECORDS = "daemons"
+_HINT = "this is for the machine's administrator: sudo; or --prefix DIR"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +167,7 @@ def _place(layers: list[Layer], root: Path) -> None:
 
 def _put(file: Path, text: str, mode: int = 0o644) -> None:
     """In one step: a container may be about to start."""
-    half = file.with_name(f".{file.name}")
-    half.unlink(missing_ok=True)
-    half.touch(mode=0o600)
-    half.write_text(text)
-    half.chmod(mode)
-    half.replace(file)
+    put(file, text.encode(), hint=_HINT, mode=mode)
 
 
 def code(root: Path, cache: Path) -> Path:
@@ -222,5 +219,4 @@ def writing(what: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "this is for the machine's administrator: sudo; or --prefix DIR"
-        raise OutputError(Problem(what=f"cannot be changed: {error.strerror}", file=str(what), hint=hint)) from error
+        raise OutputError(Problem(what=f"cannot be changed: {error.strerror}", file=str(what), hint=_HINT)) from error

@@ -163,9 +163,8 @@ def node_json(
     What `node` is to run, by schemas/node.schema.json; the same inputs give the same value.
 
     `wasm` and `compiled` give a guest's files as the shim is to find them, `secret` a secret's: as compose mounts it; `ca` the
-    certificates of an external that has some.
-    In a `container` the node listens on every
-    address (the engine publishes), its health is served, and its environment may override declared keys.
+    certificates of an external that has some. In a `container` the node listens on every address (the engine publishes), its
+    health is served, and its environment may override declared keys.
     """
     calls, health = inner_ports(plan)
     json_node: dict[str, object] = {
