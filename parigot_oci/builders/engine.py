@@ -278,9 +278,15 @@ def connect(say: Callable[[str], None] = lambda _text: None, *, timeout: float =
         raise EngineError(Problem(what=f"this engine will not do: {why}", hint=_NO_ENGINE))
     engine = Engine(client=client, architecture=str(version["Arch"]), say=say)
     with _speaking("the engine does not list its images"):
-        ours = engine.api.images(filters={"label": LABEL})[:20]
-        engine.known.update(d for each in ours for d in engine.api.inspect_image(each["Id"])["RootFS"]["Layers"])
+        engine.known.update(layers_of_ours(engine.api))
     return engine
+
+
+def layers_of_ours(api: Any) -> Iterator[str]:
+    """The digests of the layers of images that were made here, of the latest ones alone: each is a question of its own."""
+    for each in api.images(filters={"label": LABEL})[:20]:
+        with suppress(ImageNotFound):  # somebody removed it since it was listed
+            yield from api.inspect_image(each["Id"])["RootFS"]["Layers"]
 
 
 def _client(timeout: float) -> docker.DockerClient:

@@ -228,6 +228,8 @@ class ExternalTarget:
     def _answered(self, call: Call, answered: Answered) -> None:
         if call.ended or (answered.lost and not answered.sent and self._again(call, answered.lost)):
             return
+        if answered.lost and call.deadline <= self._clock.peek():
+            return  # what was lost is the time: the call's own deadline is about to end it, and says so
         connect.read_metadata(answered.headers, call.reply_headers)
         connect.read_metadata(answered.trailers, call.reply_trailers)
         if answered.lost:

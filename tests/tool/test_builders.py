@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker.errors import ImageNotFound
 
 from parigot_oci import image
 from parigot_oci.base import Base, named
-from parigot_oci.builders.engine import Engine, connect, refusal
+from parigot_oci.builders.engine import Engine, connect, layers_of_ours, refusal
 from parigot_oci.builders.layout import Layout
 from parigot_oci.errors import BaseError, EngineError, OutputError
 from parigot_oci.image import Contents, Index
@@ -75,6 +76,23 @@ def test_no_engine_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPa
 def test_the_wrong_engine_is_refused_with_the_reason(version: dict[str, str], said: str) -> None:
     assert said in refusal(version)
     assert bool(said) == bool(refusal(version))
+
+
+class Listing:
+    """An engine's API whose second image is removed as soon as it was listed."""
+
+    def images(self, *, filters: dict[str, str]) -> list[dict[str, str]]:
+        assert filters
+        return [{"Id": "first"}, {"Id": "gone"}, {"Id": "third"}]
+
+    def inspect_image(self, image: str) -> dict[str, dict[str, list[str]]]:
+        if image == "gone":
+            raise ImageNotFound(f"No such image: {image}")
+        return {"RootFS": {"Layers": [f"layer of {image}"]}}
+
+
+def test_an_image_that_somebody_removes_meanwhile_is_no_fault() -> None:
+    assert list(layers_of_ours(Listing())) == ["layer of first", "layer of third"]
 
 
 @pytest.mark.engine
