@@ -1,17 +1,21 @@
 """
 A hostile guest beside a neighbour under steady calls: what the neighbour's callers feel of it, and who gets no answer.
 
-    python -m benchmarks.hostile [--placement process|threads|containers] [--seconds N] [--json FILE]
+    python -m benchmarks.hostile [--placement process|threads|containers] [--seconds N] [--rounds N] [--json FILE]
 
 In the app are the neighbour, which echoes, and hostile guests: one for each harm that may end its instance, and one for all
 others. The neighbour is called 200 times a second by a clock: a call that has to wait because the one before it is late counts
 from the time at which it was due. One harm after the other is asked for, again and again; as long before each, none is done.
+
+That is done in several rounds, each with an app just started, since who has crashed too often rests; what is told of
+each figure is its median, so that one stall of the machine, of tens of milliseconds, decides nothing.
 """
 
 import argparse
 import contextlib
 import http.client
 import json
+import statistics
 import sys
 import tempfile
 import threading
@@ -64,7 +68,7 @@ class Felt:
 class Finding:
     """
     What a harm did: the neighbour's percentiles, its p99 `before`, and the harm's answers. Times are in milliseconds; `memory` is
-    the most that any process had, in bytes.
+    the most that any process had, in bytes. Of several rounds: the median of each, all answers, the slowest of them.
     """
 
     harm: str
@@ -244,6 +248,26 @@ def observe(place: Place, seconds: float) -> Iterator[Finding]:
         )
 
 
+def together(rounds: Sequence[Finding]) -> Finding:
+    """What several rounds found of the same harm."""
+
+    def middle(name: str) -> float:
+        return statistics.median([float(getattr(one, name)) for one in rounds])
+
+    return Finding(
+        harm=rounds[0].harm,
+        p50=middle("p50"),
+        p99=middle("p99"),
+        worst=middle("worst"),
+        before=middle("before"),
+        ratio=middle("ratio"),
+        neighbour=dict(sum((Counter(one.neighbour) for one in rounds), Counter())),
+        hostile=dict(sum((Counter(one.hostile) for one in rounds), Counter())),
+        slowest_answer=max(one.slowest_answer for one in rounds),
+        memory=max(one.memory for one in rounds),
+    )
+
+
 PLACEMENTS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] = {
     "process": process,
     "threads": lambda folder: process(folder, instances=2),
@@ -255,22 +279,28 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     options.add_argument("--placement", choices=PLACEMENTS, action="append", help="one of them alone; repeatable")
     options.add_argument("--seconds", type=float, default=5.0, help="of each phase (5)")
-    options.add_argument("--json", type=Path, help="where the findings go as well")
+    options.add_argument("--rounds", type=int, default=3, help="of each placement (3)")
+    options.add_argument("--json", type=Path, help="where the findings go as well, those of each round")
     chosen = options.parse_args()
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[list[dict[str, Any]]]] = {}
     print(
         f"{'':10} {'harm':10} {'p50 ms':>8} {'before':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'MiB':>5}  answers to the harm"
     )
     for name in chosen.placement or PLACEMENTS:
-        with tempfile.TemporaryDirectory() as folder, PLACEMENTS[name](Path(folder)) as place:
-            for one in observe(place, chosen.seconds):
-                times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
-                figures = f"{times} {one.ratio:6.2f} {one.memory >> 20:5}"
-                print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
-                sys.stdout.flush()
-                found.setdefault(name, []).append(asdict(one))
+        rounds = [in_a_round(name, chosen.seconds) for _ in range(chosen.rounds)]
+        for one in map(together, zip(*rounds, strict=True)):
+            times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
+            figures = f"{times} {one.ratio:6.2f} {one.memory >> 20:5}"
+            print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
+        sys.stdout.flush()
+        found[name] = [[asdict(one) for one in of_one] for of_one in rounds]
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def in_a_round(name: str, seconds: float) -> list[Finding]:
+    with tempfile.TemporaryDirectory() as folder, PLACEMENTS[name](Path(folder)) as place:
+        return list(observe(place, seconds))
 
 
 def _odd(answers: dict[str, int]) -> str:

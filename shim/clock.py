@@ -8,6 +8,7 @@ random numbers follow from the seed and a guest's name.
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -104,8 +105,11 @@ class Readings(Protocol):
     all threads of a node.
     """
 
-    def tick(self) -> tuple[str, int]:
-        """A new reading, later than all before: its text, and the wall clock's nanoseconds."""
+    def tick(self, count: int = 1) -> tuple[str, int]:
+        """
+        So many new readings, later than all before, of one moment: the text of the first (`readings` has the others), and the
+        wall clock's nanoseconds.
+        """
 
     def read(self) -> str:
         """The latest reading: whoever sees it comes after all records so far."""
@@ -130,11 +134,12 @@ class LogicalClock:
         self._latest = 0
         """Microseconds, then 16 bits of the counter, which carries over: one value, so that any thread reads both of a moment."""
 
-    def tick(self) -> tuple[str, int]:
+    def tick(self, count: int = 1) -> tuple[str, int]:
         with self._lock:
             wall = self._clock.wall()
-            self._latest = latest = max(wall // 1_000 << 16, self._latest + 1)
-        return _text(latest), wall
+            first = max(wall // 1_000 << 16, self._latest + 1)
+            self._latest = first + count - 1
+        return _text(first), wall
 
     def read(self) -> str:
         return _text(self._latest)
@@ -143,13 +148,24 @@ class LogicalClock:
         if len(text) != 21 or text[16] != ".":
             return
         try:
-            seen = int(text[:16], 16) << 16 | int(text[17:], 16)
+            seen = _value(text)
         except ValueError:
             return
         # A peer cannot push the clock beyond what 16 digits hold in this century.
         if self._latest < seen < 1 << 68:
             with self._lock:
                 self._latest = max(self._latest, seen)
+
+
+def readings(first: str, count: int) -> Sequence[str]:
+    """So many readings, one after the other."""
+    value = _value(first)
+    return [first, *(_text(value + n) for n in range(1, count))]
+
+
+def _value(text: str) -> int:
+    """Raises ValueError."""
+    return int(text[:16], 16) << 16 | int(text[17:], 16)
 
 
 def _text(reading: int) -> str:

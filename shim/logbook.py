@@ -8,7 +8,6 @@ The reserved keys come first and in this order; a field of a guest's that has on
 """
 
 import functools
-import json
 import os
 import re
 import sys
@@ -17,7 +16,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from shim.clock import Clock, logical
+from shim.clock import Clock, logical, readings
+from shim.formats import FORMATS
 
 RESERVED = ("time", "clock", "level", "service", "instance", "call", "parent", "text")
 LINE = 64 << 10
@@ -28,7 +28,6 @@ RATE = 10_000
 MANY = 64
 """Lines of output that are taken at once, so that a guest which writes more does not keep the thread, nor the lock, for long."""
 
-_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 _KEY = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
@@ -45,7 +44,7 @@ class Logbook:
 
     def __init__(self, clock: Clock, *, format: str = "logfmt", stream: Stream | None = None) -> None:
         self.clock = logical(clock)
-        self._format = {"logfmt": _logfmt, "json": _json}.get(format)
+        self._format = FORMATS[format]
         self._stream: Stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
         self._lock = threading.Lock()
         self._instance = ""
@@ -68,25 +67,28 @@ class Logbook:
     ) -> None:
         """Adds one record. What cannot be written (stderr is gone) is lost: there is nobody left to tell."""
         pairs = {"level": level, "service": service, "instance": self._instance, "call": call, "parent": parent}
-        self._write([(pairs, text, fields or {})])
+        told = _pairs(pairs, text, fields or {})
+        with self._lock:
+            reading, wall = self.clock.tick()
+            self._put(self._format.record({"time": moment(wall), "clock": reading, **told}))
 
-    def lines(self, service: str, lines: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        """Adds a record for each of these texts and their fields, written at once."""
-        pairs = {"level": "info", "service": service, "instance": self._instance}
-        self._write([(pairs, text, fields) for text, fields in lines])
+    def lines(self, service: str, stream: str, texts: Sequence[str]) -> None:
+        """Adds a record for each of these lines of a guest's output, all of one moment, and writes them at once."""
+        if not texts:
+            return
+        who = {"instance": self._instance} if self._instance else {}
+        before = {"level": "info", "service": service, **who}
+        with self._lock:
+            first, wall = self.clock.tick(len(texts))
+            self._put(self._format.lines(moment(wall), readings(first, len(texts)), before, texts, {"stream": stream}))
 
-    def _write(self, records: Sequence[tuple[Mapping[str, str], str, Mapping[str, object]]]) -> None:
-        told = [_pairs(*record) for record in records]
-        with self._lock:  # the lines stand in the order of their clock
-            lines = [self._line(pairs, *self.clock.tick()) for pairs in told]
-            try:
-                self._stream.write("".join(lines))
-                self._stream.flush()
-            except (OSError, ValueError):
-                pass
-
-    def _line(self, pairs: Mapping[str, str], reading: str, wall: int) -> str:
-        return self._format({"time": moment(wall), "clock": reading, **pairs}) if self._format else _plain(pairs)
+    def _put(self, text: str) -> None:
+        """Under the lock, so that lines stand in the order of their clock."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
 
 
 def _pairs(reserved: Mapping[str, str], text: str, fields: Mapping[str, object]) -> dict[str, str]:
@@ -108,27 +110,6 @@ def moment(wall: int) -> str:
 @functools.lru_cache(maxsize=1)
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-
-
-def _logfmt(pairs: Mapping[str, str]) -> str:
-    return (
-        " ".join(
-            f"{key}={value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)}"
-            for key, value in pairs.items()
-        )
-        + "\n"
-    )
-
-
-def _json(pairs: Mapping[str, str]) -> str:
-    return json.dumps(pairs, ensure_ascii=False) + "\n"
-
-
-def _plain(pairs: Mapping[str, str]) -> str:
-    if "stream" in pairs:
-        return pairs["text"] + "\n"
-    told = [pairs[key] for key in ("text", "backtrace") if key in pairs]
-    return "" if pairs["level"] == "info" else f"{pairs['service']}: {': '.join(told)}\n"
 
 
 class Rate:
@@ -207,14 +188,12 @@ class Lines:
 
     def _records(self, lines: Sequence[bytes]) -> None:
         admitted = self._rate.admits(len(lines))
-        if not admitted:
-            return
         dropped = self._rate.told() if len(lines) == admitted else {}
-        records = []
-        for line in lines[:admitted]:
-            fields = {"stream": self._stream, **dropped}
-            if len(line) > LINE:
-                fields["cut"] = "true"
-            records.append((line[:LINE].decode("utf-8", "replace").rstrip("\r"), fields))
+        texts = [line[:LINE].decode("utf-8", "replace").rstrip("\r") for line in lines[:admitted]]
+        if not dropped and max(map(len, lines), default=0) <= LINE:
+            self._logbook.lines(self._service, self._stream, texts)
+            return
+        for line, text in zip(lines, texts, strict=False):  # those beyond the rate are gone
+            cut = {"cut": "true"} if len(line) > LINE else {}
+            self._logbook.record(self._service, text, fields={"stream": self._stream, **dropped, **cut})
             dropped = {}
-        self._logbook.lines(self._service, records)

@@ -52,7 +52,7 @@ LAYERS = {
         member connect stdio network
         calls logbook
         scheduler tls
-        config clock loop
+        config clock loop formats
         line
         secrets
         messages wire http native grpcio outlet

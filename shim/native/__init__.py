@@ -91,13 +91,13 @@ class Readings:
     def __init__(self, shift: int) -> None:
         """`shift`: nanoseconds that the wall clock is to be off."""
         self.at = bound("clock_new", POINTER, ctypes.c_int64)(shift)
-        self._tick = bound("clock_tick", ctypes.c_int64, POINTER, ctypes.c_char_p)
+        self._tick = bound("clock_tick", ctypes.c_int64, POINTER, ctypes.c_uint32, ctypes.c_char_p)
         self._read = bound("clock_read", None, POINTER, ctypes.c_char_p)
         self._see = bound("clock_see", None, POINTER, Text)
 
-    def tick(self) -> tuple[str, int]:
+    def tick(self, count: int = 1) -> tuple[str, int]:
         text = ctypes.create_string_buffer(21)
-        wall = self._tick(self.at, text)
+        wall = self._tick(self.at, count, text)
         return text.raw.decode(), wall
 
     def read(self) -> str:

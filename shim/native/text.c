@@ -41,13 +41,13 @@ EXPORTED logical_t *clock_new(int64_t shift) {
 	return clock;
 }
 
-EXPORTED int64_t clock_tick(logical_t *clock, char text[READING]) {
+EXPORTED int64_t clock_tick(logical_t *clock, uint32_t count, char text[READING]) {
 	int64_t wall = nanoseconds(CLOCK_REALTIME) + clock->shift;
 	unsigned __int128 reading = (unsigned __int128)(uint64_t)(wall / 1000) << 16;
 	lock(clock);
 	if (reading <= clock->latest)
 		reading = clock->latest + 1;
-	clock->latest = reading;
+	clock->latest = reading + count - 1;
 	unlock(clock);
 	write_reading(text, reading);
 	return wall;
@@ -201,7 +201,7 @@ size_t write_request(char *out, text_t start, const request_t *request, uint64_t
 	at = put_number(put(put(at, TEXT("\r\nparigot-call: ")), request->call), child);
 	at = put(put(at, TEXT("\r\nparigot-caller: ")), request->caller);
 	at = put(at, TEXT("\r\nparigot-clock: "));
-	clock_tick(clock, at);
+	clock_tick(clock, 1, at);
 	at = put_number(put(at + READING, TEXT("\r\ncontent-length: ")), request->length);
 	return (size_t)(put(at, TEXT("\r\n\r\n")) - out);
 }
@@ -215,7 +215,7 @@ size_t write_reply(char *out, uint32_t length, logical_t *clock) {
 	char *at = put(out, answered);
 	if (clock != NULL) {
 		at = put(at, clocked);
-		clock_tick(clock, at);
+		clock_tick(clock, 1, at);
 		at = put(at + READING, TEXT("\r\n"));
 	}
 	at = put_number(put(at, sized), length);

@@ -22,8 +22,8 @@ typedef struct {
 } logical_t;
 
 logical_t *clock_new(int64_t shift);
-/* A new reading, later than all before, as text; returns the wall clock's nanoseconds. */
-int64_t clock_tick(logical_t *clock, char text[READING]);
+/* So many new readings, later than all before: the first as text. Returns the wall clock's nanoseconds. */
+int64_t clock_tick(logical_t *clock, uint32_t count, char text[READING]);
 /* The latest reading. */
 void clock_read(logical_t *clock, char text[READING]);
 /* A reading of another node's has come in; one that is none, or too far off, is left alone. */

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shim.clock import VirtualClock
+from shim.formats import FORMATS
 from shim.logbook import LINE, MANY, RATE, Lines, Logbook, Rate
 from shim.stdio import LoggedStdio
 
@@ -45,6 +46,24 @@ def test_the_records_are_the_lines_in_whatever_pieces_they_are_written(pieces: l
     *lines, rest = b"".join(pieces).split(b"\n")
     wanted = [line.decode("utf-8", "replace").rstrip("\r") for line in [*lines, *([rest] if rest else [])]]
     assert [record["text"] for record in output.records()] == wanted
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5), st.sampled_from(sorted(FORMATS)), st.booleans())
+def test_lines_taken_at_once_are_written_as_one_by_one(texts: list[str], name: str, of_an_instance: bool) -> None:
+    before = {"level": "info", "service": "g", **({"instance": "2"} if of_an_instance else {})}
+    clocks = [f"{number:016x}.0000" for number in range(len(texts))]
+    written = FORMATS[name].lines("2026-11-26T12:00:00.000001Z", clocks, before, texts, {"stream": "stdout"})
+    each = [{"time": "2026-11-26T12:00:00.000001Z", "clock": clock, **before} for clock in clocks]
+    told = [{**pairs, "text": text, "stream": "stdout"} for pairs, text in zip(each, texts, strict=True)]
+    assert written == "".join(FORMATS[name].record(pairs) for pairs in told)
+
+
+def test_lines_taken_at_once_have_readings_of_their_own_one_after_the_other() -> None:
+    output = Output()
+    output.write(b"one\ntwo\nthree\n")
+    output.write(b"four\n")
+    readings = [record["clock"] for record in output.records()]
+    assert readings == sorted(set(readings))
 
 
 def test_a_write_takes_so_many_lines_and_says_how_much_that_is() -> None:
