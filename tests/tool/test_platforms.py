@@ -4,7 +4,6 @@ whoever builds them, wherever; and how they are explained.
 """
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -12,62 +11,22 @@ import shutil
 import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import zstandard
 
 from parigot_oci.layers import cache_folder
 from tests.guests import ROOT
 from tests.tool.test_deploy import tool, write_app
+from tests.unpacking import Unpacked, unpacked
 
 BOTH = ("--platform", "linux/amd64,linux/arm64")
 MACHINES = {"linux/amd64": 62, "linux/arm64": 183}
 """e_machine of ELF: EM_X86_64, EM_AARCH64."""
 STRANGER = 43_211
 """A user that no machine has an entry for."""
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """An image of an archive: `files` of all layers, `links` and folders too, which have no content."""
-
-    manifest: dict[str, Any]
-    config: dict[str, Any]
-    files: dict[str, bytes]
-
-
-def unpacked(archive: Path) -> Mapping[str, Unpacked]:
-    """By platform."""
-    with tarfile.open(archive) as tar:
-        blobs = {info.name: stream.read() for info in tar if (stream := tar.extractfile(info))}
-
-    def blob(digest: str) -> bytes:
-        return blobs[f"blobs/sha256/{digest.removeprefix('sha256:')}"]
-
-    index = json.loads(blob(json.loads(blobs["index.json"])["manifests"][0]["digest"]))
-    found = {}
-    for entry in index["manifests"]:
-        if "artifactType" not in entry:
-            manifest = json.loads(blob(entry["digest"]))
-            config = json.loads(blob(manifest["config"]["digest"]))
-            files: dict[str, bytes] = {}
-            for layer in manifest["layers"]:
-                plain = zstandard.ZstdDecompressor().decompress(blob(layer["digest"]))
-                with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-                    files |= {
-                        info.name: stream.read() if (stream := tar.extractfile(info)) else b""
-                        for info in tar
-                        if not info.issym()
-                    }
-            platform = entry["platform"]
-            found[f"{platform['os']}/{platform['architecture']}"] = Unpacked(manifest, config, files)
-    return found
 
 
 @pytest.fixture(scope="module")
