@@ -290,6 +290,11 @@ def interpreter(root: Path, arch: str, version: str) -> Interpreter:
     )
 
 
+def laid_out(base: Base) -> Path | None:
+    """A base that was made here as a folder of the cache, whatever machine it is for; None: it was made elsewhere."""
+    return base.root or (_unpacked(base.layers[0]) if "packages" in base.pins else None)
+
+
 def _unpacked(layer: Layer) -> Path:
     """The base as a folder of the cache: for compiling with its Python, and for the runtime's prefix."""
     root = cache_folder() / "roots" / layer.path.name

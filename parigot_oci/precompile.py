@@ -2,24 +2,26 @@
 Guests' modules in machine code, before they go into images: for the platform of each image, never for the processor at hand.
 
 The compiler is the wasmtime of the images, of exactly that version, run by the shim. Its wheel compiles for its own machine
-alone: images for another one have the modules alone, which are compiled when their containers start.
+alone: for another one it is run as it lies in the images, by qemu's user mode (docs/decisions/024), some ten times as slowly.
+Where there is no qemu they have the modules alone, which are compiled when their containers start.
 """
 
 import functools
 import json
 import os
 import platform
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parigot_oci import process, resources
-from parigot_oci.base import place
+from parigot_oci.base import interpreter, laid_out, place
 from parigot_oci.errors import BaseError, GuestError, Problem
 from parigot_oci.ground import Ground
 from parigot_oci.layers import cache_folder, sha256
@@ -29,6 +31,8 @@ from parigot_oci.wheels import MACHINES, fetched, unpacked
 
 COMPILING = 300.0
 """Seconds that precompiling one module may take."""
+SLOWER = 10
+"""As many times as long where it is done by qemu."""
 
 _AT_ONCE = 2  # each compiles on all cores
 
@@ -56,16 +60,23 @@ def precompiled(
 @dataclass(frozen=True, kw_only=True)
 class Compiler:
     """
-    The wasmtime of the images, which alone makes what they take; `path` is where it lies, "" where this tool's is it.
+    The wasmtime of the images, which alone makes what they take; `path` is where it lies, "" where this tool's is it. `command`
+    runs a Python that can load it, in `env`. `note`: for people, where it is not this machine's.
     """
 
     release: str
     path: str
     target: str
+    command: tuple[str, ...] = (sys.executable,)
+    env: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    seconds: float = COMPILING
 
 
-def compiler_for(ground: Ground, warn: Callable[[str], None]) -> Compiler | None:
-    """What compiles for a ground; None, and a warning, where nothing does."""
+def compiler_for(
+    ground: Ground, warn: Callable[[str], None], which: Callable[[str], str | None] = shutil.which
+) -> Compiler | None:
+    """What compiles for a ground; None, and a warning, where nothing does. `which`: where a program lies, if anywhere."""
     wheel = next((name for name in ground.wheels if name.startswith("wasmtime-")), "")
     if not wheel:
         hint = "take what there is now: parigot-oci build --update-base"
@@ -74,10 +85,7 @@ def compiler_for(ground: Ground, warn: Callable[[str], None]) -> Compiler | None
     target = f"{MACHINES[base.architecture]}-unknown-linux-{'musl' if base.libc == 'musl' else 'gnu'}"
     ours = release == version("wasmtime")
     if platform.machine() != MACHINES[base.architecture]:
-        warn(
-            f"no machine code for {base.architecture} can be made here: its modules are compiled when containers start"
-        )
-        return None
+        return _emulated(ground, wheel, target, warn, which)
     if ours:
         return Compiler(release=release, path="", target=target)
     if platform.system() == "Linux" and base.libc == "glibc":
@@ -85,6 +93,32 @@ def compiler_for(ground: Ground, warn: Callable[[str], None]) -> Compiler | None
         return Compiler(release=release, path=path, target=target)
     warn("the images have another wasmtime than this machine: modules are compiled when their containers start")
     return None
+
+
+def _emulated(
+    ground: Ground, wheel: str, target: str, warn: Callable[[str], None], which: Callable[[str], str | None]
+) -> Compiler | None:
+    """That of another machine, run here with the images' own Python."""
+    base = ground.base
+    qemu = f"qemu-{MACHINES[base.architecture]}"
+    emulator = which(f"{qemu}-static") or which(qemu)
+    root = laid_out(base) if emulator is not None else None
+    if emulator is None or root is None:
+        warn(
+            f"no machine code for {base.architecture} can be made here: its modules are compiled when containers start"
+            + ("" if emulator else f"; with {qemu} on the PATH (Debian: qemu-user-static) it is made")
+        )
+        return None
+    python = interpreter(root, base.architecture, base.version)
+    return Compiler(
+        release=wheel.split("-")[1],
+        path=_unpacked(wheel, ground.wheels[wheel]),
+        target=target,
+        command=(emulator, *python.command, "-B"),
+        env=python.env,
+        note=f" for {base.architecture} (by qemu: slow)",
+        seconds=SLOWER * COMPILING,
+    )
 
 
 def _unpacked(wheel: str, digest: str) -> str:
@@ -114,14 +148,14 @@ def _sources() -> str:
 
 
 def _compile(guest: Guest, out: Path, compiler: Compiler, progress: Progress) -> None:
-    progress(f"precompiling {guest.name}")
+    progress(f"precompiling {guest.name}{compiler.note}")
     path = os.pathsep.join(each for each in (compiler.path, str(resources.folder("shim").parent)) if each)
-    env = os.environ | {"PYTHONPATH": path}
+    env = {**os.environ, **compiler.env, "PYTHONPATH": path}
     with TemporaryDirectory(dir=out.parent, prefix=".compiling-") as folder:  # another build may do the same just now
         half = Path(folder) / out.name
-        command = [sys.executable, "-m", "shim", "compile", str(guest.wasm), str(half), compiler.target]
+        command = [*compiler.command, "-m", "shim", "compile", str(guest.wasm), str(half), compiler.target]
         try:
-            done = process.run(command, cwd=out.parent, env=env, seconds=COMPILING)
+            done = process.run(command, cwd=out.parent, env=env, seconds=compiler.seconds)
             said = (done.errors.strip() or f"the compiler ended with {done.code}") if done.code else ""
         except process.OutOfTimeError as error:
             said = str(error)

@@ -3,6 +3,7 @@ An image for linux/arm64 does what the one for this machine does: all that is in
 under which a program has that machine's processor and this one's kernel. Machines without qemu leave it out.
 """
 
+import os
 import platform
 import shutil
 import subprocess
@@ -10,7 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import wasmtime
 
+from parigot_oci.base import distroless
+from tests import guests
 from tests.guests import ROOT
 from tests.unpacking import Unpacked, unpacked
 
@@ -47,7 +51,26 @@ def run(image: Unpacked, root: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("example", ["hello", "detective"])
 def test_its_image_for_arm64_prints_what_was_expected(tmp_path: Path, example: str) -> None:
-    done = run(built(tmp_path, example), tmp_path / "root")
+    image = built(tmp_path, example)
+    names = {name.removesuffix(".wasm") for name in image.files if name.endswith(".wasm")}
+    assert {name.removesuffix(".cwasm") for name in image.files if name.endswith(".cwasm")} == names != set()
+    done = run(image, tmp_path / "root")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (ROOT / "examples" / example / "expected" / "stdout").read_text()
-    assert "compiling now" not in done.stderr
+    assert "compiling now" not in done.stderr  # the machine code in the image is what ran
+
+
+def test_what_qemu_compiles_is_to_the_byte_what_a_machine_compiles_itself(tmp_path: Path) -> None:
+    """Shown with this machine's own code, which it can make in both ways."""
+    base = distroless()
+    assert base.interpreter is not None
+    qemu = [str(shutil.which(f"qemu-{platform.machine()}-static") or shutil.which(f"qemu-{platform.machine()}"))]
+    wasm = guests.c("relay")
+    for out, python in {"itself": [], "by-qemu": qemu}.items():
+        command = [*python, *base.interpreter.command, "-B", "-m", "shim", "compile", str(wasm), out]
+        env = {
+            **base.interpreter.env,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(wasmtime.__file__).parents[1])]),
+        }
+        subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=120)
+    assert (tmp_path / "itself").read_bytes() == (tmp_path / "by-qemu").read_bytes()

@@ -79,6 +79,15 @@ def test_modules_are_compiled_by_this_tools_wasmtime_where_it_is_the_images_own(
     assert compiler.target.endswith("-unknown-linux-gnu")
 
 
+def test_without_an_emulator_there_is_no_machine_code_for_another_machine_and_build_says_how_to_get_one() -> None:
+    (other,) = set(debian.TRIPLES) - {debian.architecture()}
+    told: list[str] = []
+    assert compiler_for(ground.choose(Lock(), "", nobody, architecture=other), told.append, lambda name: None) is None
+    (said,) = told
+    assert f"no machine code for {other} can be made here" in said
+    assert "qemu-user-static" in said
+
+
 def test_what_images_of_another_machine_stand_on_is_pinned_beside_this_machines_own() -> None:
     here = debian.architecture()
     (other,) = set(debian.TRIPLES) - {here}
