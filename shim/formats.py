@@ -23,7 +23,7 @@ class Format(Protocol):
     ) -> str:
         """
         As many records as there are texts: what `record` gives of the time, the clock, what is `before` the text, the text and
-        what comes `after`, in a tenth of its time.
+        what comes `after`, in a quarter of its time.
         """
 
 
