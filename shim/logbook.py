@@ -74,13 +74,12 @@ class Logbook:
 
     def lines(self, service: str, stream: str, texts: Sequence[str]) -> None:
         """Adds a record for each of these lines of a guest's output, all of one moment, and writes them at once."""
-        if not texts:
-            return
         who = {"instance": self._instance} if self._instance else {}
-        before = {"level": "info", "service": service, **who}
+        said = {"level": "info", "service": service, **who, "text": "", "stream": stream}
         with self._lock:
             first, wall = self.clock.tick(len(texts))
-            self._put(self._format.lines(moment(wall), readings(first, len(texts)), before, texts, {"stream": stream}))
+            like = {"time": moment(wall), "clock": first, **said}
+            self._put(self._format.lines(like, readings(first, len(texts)), texts))
 
     def _put(self, text: str) -> None:
         """Under the lock, so that lines stand in the order of their clock."""
@@ -188,6 +187,8 @@ class Lines:
 
     def _records(self, lines: Sequence[bytes]) -> None:
         admitted = self._rate.admits(len(lines))
+        if not admitted:  # nor is told then what was dropped
+            return
         dropped = self._rate.told() if len(lines) == admitted else {}
         texts = [line[:LINE].decode("utf-8", "replace").rstrip("\r") for line in lines[:admitted]]
         if not dropped and max(map(len, lines), default=0) <= LINE:

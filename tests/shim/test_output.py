@@ -50,12 +50,20 @@ def test_the_records_are_the_lines_in_whatever_pieces_they_are_written(pieces: l
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5), st.sampled_from(sorted(FORMATS)), st.booleans())
 def test_lines_taken_at_once_are_written_as_one_by_one(texts: list[str], name: str, of_an_instance: bool) -> None:
-    before = {"level": "info", "service": "g", **({"instance": "2"} if of_an_instance else {})}
+    time, instance = "2026-11-26T12:00:00.000001Z", {"instance": "2"} if of_an_instance else {}
     clocks = [f"{number:016x}.0000" for number in range(len(texts))]
-    written = FORMATS[name].lines("2026-11-26T12:00:00.000001Z", clocks, before, texts, {"stream": "stdout"})
-    each = [{"time": "2026-11-26T12:00:00.000001Z", "clock": clock, **before} for clock in clocks]
-    told = [{**pairs, "text": text, "stream": "stdout"} for pairs, text in zip(each, texts, strict=True)]
-    assert written == "".join(FORMATS[name].record(pairs) for pairs in told)
+    like = {"time": time, "clock": "", "level": "info", "service": "g", **instance, "text": "", "stream": "stdout"}
+    each = [{**like, "clock": clock, "text": text} for clock, text in zip(clocks, texts, strict=True)]
+    assert FORMATS[name].lines(like, clocks, texts) == "".join(FORMATS[name].record(pairs) for pairs in each)
+
+
+def test_how_many_were_dropped_is_told_by_the_next_record_whatever_comes_between() -> None:
+    output = Output()
+    output.write(b"x\n" * (RATE + 7))
+    output.write(b"begun, ")  # no record yet: nothing to tell it by
+    output.clock.advance(2_000_000_000)
+    output.write(b"and ended\n")
+    assert [(each["text"], each["dropped"]) for each in output.records()[RATE:]] == [("begun, and ended", "7")]
 
 
 def test_lines_taken_at_once_have_readings_of_their_own_one_after_the_other() -> None:
