@@ -287,7 +287,10 @@ def main() -> None:
         f"{'':10} {'harm':10} {'p50 ms':>8} {'before':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'MiB':>5}  answers to the harm"
     )
     for name in chosen.placement or PLACEMENTS:
-        rounds = [in_a_round(name, chosen.seconds) for _ in range(chosen.rounds)]
+        rounds = []
+        for number in range(1, chosen.rounds + 1):
+            print(f"{name}: round {number} of {chosen.rounds} ...", file=sys.stderr)
+            rounds.append(in_a_round(name, chosen.seconds))
         for one in map(together, zip(*rounds, strict=True)):
             times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
             figures = f"{times} {one.ratio:6.2f} {one.memory >> 20:5}"
