@@ -296,12 +296,17 @@ def laid_out(base: Base) -> Path | None:
 
 
 def _unpacked(layer: Layer) -> Path:
-    """The base as a folder of the cache: for compiling with its Python, and for the runtime's prefix."""
-    root = cache_folder() / "roots" / layer.path.name
+    """The base as a folder: for compiling with its Python, and for the runtime's prefix."""
+    return kept_folder(layer.path.name, lambda: read_tar(layer.path))
+
+
+def kept_folder(digest: str, entries: Callable[[], Iterable[Entry]]) -> Path:
+    """The entries as a folder of the cache, which is made once; `digest` is of what they come from."""
+    root = cache_folder() / "roots" / digest
     if not root.is_dir():
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root.parent, prefix=".unpacking-") as folder:
-            place(read_tar(layer.path), Path(folder) / "root")
+            place(entries(), Path(folder) / "root")
             with contextlib.suppress(OSError):  # another build was quicker
                 (Path(folder) / "root").rename(root)
     return root

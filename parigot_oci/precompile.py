@@ -14,17 +14,17 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parigot_oci import process, resources
-from parigot_oci.base import interpreter, laid_out, place
+from parigot_oci.base import Base, interpreter, kept_folder, laid_out
+from parigot_oci.bytecode import Interpreter
 from parigot_oci.errors import BaseError, GuestError, Problem
 from parigot_oci.ground import Ground
-from parigot_oci.layers import cache_folder, sha256
+from parigot_oci.layers import sha256
 from parigot_oci.model import App, Guest, Plan
 from parigot_oci.state import state
 from parigot_oci.wheels import MACHINES, fetched, unpacked
@@ -83,10 +83,20 @@ def compiler_for(
         raise BaseError(Problem(what="what parigot.lock pins has no wasmtime", hint=hint))
     release, base = wheel.split("-")[1], ground.base
     target = f"{MACHINES[base.architecture]}-unknown-linux-{'musl' if base.libc == 'musl' else 'gnu'}"
-    ours = release == version("wasmtime")
     if platform.machine() != MACHINES[base.architecture]:
-        return _emulated(ground, wheel, target, warn, which)
-    if ours:
+        python = _emulated(base, warn, which)
+        if python is None:
+            return None
+        return Compiler(
+            release=release,
+            path=_unpacked(wheel, ground.wheels[wheel]),
+            target=target,
+            command=(*python.command, "-B"),
+            env=python.env,
+            note=f" for {base.architecture} (by qemu: slow)",
+            seconds=SLOWER * COMPILING,
+        )
+    if release == version("wasmtime"):
         return Compiler(release=release, path="", target=target)
     if platform.system() == "Linux" and base.libc == "glibc":
         path = _unpacked(wheel, ground.wheels[wheel])
@@ -95,11 +105,8 @@ def compiler_for(
     return None
 
 
-def _emulated(
-    ground: Ground, wheel: str, target: str, warn: Callable[[str], None], which: Callable[[str], str | None]
-) -> Compiler | None:
-    """That of another machine, run here with the images' own Python."""
-    base = ground.base
+def _emulated(base: Base, warn: Callable[[str], None], which: Callable[[str], str | None]) -> Interpreter | None:
+    """The images' own Python, of another machine, run here; None, and a warning, where it cannot be."""
     qemu = f"qemu-{MACHINES[base.architecture]}"
     emulator = which(f"{qemu}-static") or which(qemu)
     root = laid_out(base) if emulator is not None else None
@@ -110,27 +117,12 @@ def _emulated(
         )
         return None
     python = interpreter(root, base.architecture, base.version)
-    return Compiler(
-        release=wheel.split("-")[1],
-        path=_unpacked(wheel, ground.wheels[wheel]),
-        target=target,
-        command=(emulator, *python.command, "-B"),
-        env=python.env,
-        note=f" for {base.architecture} (by qemu: slow)",
-        seconds=SLOWER * COMPILING,
-    )
+    return Interpreter(command=(emulator, *python.command), env=python.env)
 
 
 def _unpacked(wheel: str, digest: str) -> str:
     """A wheel as a folder to import from."""
-    root = cache_folder() / "roots" / digest
-    if not root.is_dir():
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=root.parent, prefix=".unpacking-") as folder:
-            place(unpacked(fetched({wheel: digest}), "."), Path(folder) / "root")
-            with suppress(OSError):  # another build was quicker
-                (Path(folder) / "root").rename(root)
-    return str(root)
+    return str(kept_folder(digest, lambda: unpacked(fetched({wheel: digest}), ".")))
 
 
 def _kept(app: App, guest: Guest, compiler: Compiler) -> Path:

@@ -18,21 +18,27 @@ from tests import guests
 from tests.guests import ROOT
 from tests.unpacking import Unpacked, unpacked
 
-QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+
+def emulator(machine: str) -> str:
+    """ "" where there is none."""
+    return shutil.which(f"qemu-{machine}-static") or shutil.which(f"qemu-{machine}") or ""
+
+
+QEMU = emulator("aarch64")
 pytestmark = pytest.mark.skipif(
-    QEMU is None or platform.machine() == "aarch64",
+    not QEMU or platform.machine() == "aarch64",
     reason="needs qemu-aarch64 (qemu-user), on another machine than arm64",
 )
 
 
-def built(folder: Path, example: str, *words: str) -> Unpacked:
+def built(folder: Path, example: str) -> Unpacked:
     """The image of an example, all in one."""
     app = folder / example
     shutil.copytree(
         ROOT / "examples" / example, app, ignore=shutil.ignore_patterns("build", ".parigot", "compose.yaml")
     )
     command = [sys.executable, "-m", "parigot_oci", "build", "--mode", "monolith", "--platform", "linux/arm64"]
-    subprocess.run([*command, "--output", "images", *words], cwd=app, check=True, capture_output=True, timeout=300)
+    subprocess.run([*command, "--output", "images"], cwd=app, check=True, capture_output=True, timeout=300)
     (archive,) = (app / "images").glob("*.tar")
     return unpacked(archive)["linux/arm64"]
 
@@ -45,7 +51,7 @@ def run(image: Unpacked, root: Path) -> subprocess.CompletedProcess[str]:
     env["PYTHONPATH"] = f"{root}{env['PYTHONPATH']}"
     python, *words = said["Entrypoint"]
     words = [f"{root}{word}" if word.startswith("/") else word for word in words]
-    command = [str(QEMU), "-L", str(root), f"{root}{python}", *words]
+    command = [QEMU, "-L", str(root), f"{root}{python}", *words]
     return subprocess.run(command, env=env, cwd=root / "app", capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -64,13 +70,10 @@ def test_what_qemu_compiles_is_to_the_byte_what_a_machine_compiles_itself(tmp_pa
     """Shown with this machine's own code, which it can make in both ways."""
     base = distroless()
     assert base.interpreter is not None
-    qemu = [str(shutil.which(f"qemu-{platform.machine()}-static") or shutil.which(f"qemu-{platform.machine()}"))]
     wasm = guests.c("relay")
-    for out, python in {"itself": [], "by-qemu": qemu}.items():
-        command = [*python, *base.interpreter.command, "-B", "-m", "shim", "compile", str(wasm), out]
-        env = {
-            **base.interpreter.env,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(wasmtime.__file__).parents[1])]),
-        }
+    path = os.pathsep.join([str(ROOT), str(Path(wasmtime.__file__).parents[1])])
+    for out, by in {"itself": [], "by-qemu": [emulator(platform.machine())]}.items():
+        command = [*by, *base.interpreter.command, "-B", "-m", "shim", "compile", str(wasm), out]
+        env = {**base.interpreter.env, "PYTHONPATH": path}
         subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=120)
     assert (tmp_path / "itself").read_bytes() == (tmp_path / "by-qemu").read_bytes()
