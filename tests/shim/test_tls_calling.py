@@ -46,7 +46,7 @@ def test_a_certificate_that_has_expired_ends_calls_and_both_sides_say_why(tmp_pa
     certify(tmp_path, [whose], YEARS)
     certify(tmp_path, [{"callee": "caller", "caller": "callee"}[whose]])
     with started_with(tmp_path) as (callee, health):
-        said, log = calls(tmp_path, callee.port, f"{OPEN}/M:hello:1500", health=health)
+        said, log = calls(tmp_path, callee.port, f"{OPEN}/M:hello:9000", health=health)  # longer than it is tried
     assert said.startswith(f"{OPEN}/M UNAVAILABLE")
     assert "(not executed)" in said
     assert 'text="no TLS with this node"' in log
@@ -77,7 +77,7 @@ def started_with(folder: Path, name: str = "callee") -> Iterator[tuple[Callee, s
 def test_a_node_that_is_another_than_the_one_called_gets_no_call(tmp_path: Path) -> None:
     certify(tmp_path, ["somebody", "caller"])
     with started_with(tmp_path, "somebody") as (callee, health):
-        said, log = calls(tmp_path, callee.port, f"{OPEN}/M:hello:1500", health=health)
+        said, log = calls(tmp_path, callee.port, f"{OPEN}/M:hello:9000", health=health)  # longer than it is tried
     assert said.startswith(f"{OPEN}/M UNAVAILABLE")
     assert "(not executed)" in said
     assert "callee" in log
