@@ -1,9 +1,9 @@
 """Reads node.json: what this process is to run. The format is schemas/node.schema.json."""
 
 import json
+import os
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from shim.messages import NodeError
@@ -11,6 +11,9 @@ from shim.record import NONE, Record
 
 MAJOR = 1
 """The major version of node.json that this shim reads."""
+
+File = str
+"""A path. Not of pathlib: that alone would be a tenth of what a node does until it is ready (tests/shim/test_start.py)."""
 
 
 class Guest(Record):
@@ -21,13 +24,13 @@ class Guest(Record):
 
     name: str
     kind: str
-    wasm: Path
-    compiled: Path | None
+    wasm: File
+    compiled: File | None
     args: tuple[str, ...]
     env: Mapping[str, str]
     requires: frozenset[str]
     exports: Mapping[str, tuple[str, ...]]
-    secrets: Mapping[str, Path] = NONE
+    secrets: Mapping[str, File] = NONE
     """Variables of its environment whose values are in files."""
     instances: int = 1
     fused: frozenset[str] = frozenset()
@@ -54,10 +57,10 @@ class External(Record):
     name: str
     url: str
     exports: Mapping[str, tuple[str, ...]]
-    ca: Path | None = None
+    ca: File | None = None
     health: str = ""
     headers: Mapping[str, str] = NONE
-    secret_headers: Mapping[str, Path] = NONE
+    secret_headers: Mapping[str, File] = NONE
 
 
 class Port(Record):
@@ -84,9 +87,9 @@ class Goodbye(Record):
 class Tls(Record):
     """Files in PEM: what this node shows to others, and what others' certificates are to be signed by."""
 
-    certificate: Path
-    key: Path
-    authority: Path
+    certificate: File
+    key: File
+    authority: File
 
 
 class Node(Record):
@@ -108,11 +111,11 @@ class Node(Record):
     tls: Tls | None = None
     callers: Mapping[str, frozenset[str]] = NONE
     """With `tls`: the services that each other node may call here."""
-    descriptors: Path | None = None
-    data: Path | None = None
+    descriptors: File | None = None
+    data: File | None = None
     env_overrides: bool = False
     stdin: bool = False
-    cache: Path | None = None
+    cache: File | None = None
     seed: int | None = None
     startup: int = 30_000_000_000
     call: int = 5_000_000_000
@@ -136,17 +139,18 @@ class Node(Record):
         return way
 
 
-def load(path: Path) -> Node:
+def load(path: File) -> Node:
     """The node that the file describes. Raises NodeError: no such file, not JSON, a newer major version, a missing key."""
     try:
-        raw = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            raw = json.loads(file.read())
         major = int(str(raw["version"]).split(".")[0])
         if major > MAJOR:
             raise NodeError(
                 f"{path}: format version {raw['version']} is newer than this shim reads ({MAJOR}.x): "
                 "build the image again with the parigot-oci that brings this shim, or update the shim"
             )
-        return _node(raw, path.parent)
+        return _node(raw, os.path.dirname(path))
     except OSError as error:
         raise NodeError(f"{path}: {error.strerror}: give the path of a node.json") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -155,9 +159,9 @@ def load(path: Path) -> Node:
         raise NodeError(f"{path}: not a node.json: {error} is missing") from error
 
 
-def _node(raw: Mapping[str, Any], folder: Path) -> Node:
-    def path(key: str) -> Path | None:
-        return folder / raw[key] if raw.get(key) else None
+def _node(raw: Mapping[str, Any], folder: File) -> Node:
+    def path(key: str) -> File | None:
+        return os.path.join(folder, raw[key]) if raw.get(key) else None
 
     return Node(
         app=raw["app"],
@@ -196,17 +200,17 @@ def _node(raw: Mapping[str, Any], folder: Path) -> Node:
     )
 
 
-def _guest(raw: Mapping[str, Any], folder: Path) -> Guest:
+def _guest(raw: Mapping[str, Any], folder: File) -> Guest:
     return Guest(
         name=raw["name"],
         kind=raw["kind"],
-        wasm=folder / raw["wasm"],
-        compiled=folder / raw["compiled"] if raw.get("compiled") else None,
+        wasm=os.path.join(folder, raw["wasm"]),
+        compiled=os.path.join(folder, raw["compiled"]) if raw.get("compiled") else None,
         args=tuple(raw.get("args", [])),
         env=dict(raw.get("env", {})),
         requires=frozenset(raw["requires"]),
         exports={service: tuple(methods) for service, methods in raw["exports"].items()},
-        secrets={key: folder / path for key, path in raw.get("secrets", {}).items()},
+        secrets={key: os.path.join(folder, path) for key, path in raw.get("secrets", {}).items()},
         instances=raw.get("instances", 1),
         fused=frozenset(raw.get("fused", [])),
     )
@@ -217,15 +221,15 @@ def _order(raw: Mapping[str, Any]) -> list[str]:
     return [*raw["builtins"], *others]
 
 
-def _external(raw: Mapping[str, Any], folder: Path) -> External:
+def _external(raw: Mapping[str, Any], folder: File) -> External:
     return External(
         name=raw["name"],
         url=raw["url"],
         exports={service: tuple(methods) for service, methods in raw["exports"].items()},
-        ca=folder / raw["ca"] if raw.get("ca") else None,
+        ca=os.path.join(folder, raw["ca"]) if raw.get("ca") else None,
         health=raw.get("health", ""),
         headers=dict(raw.get("headers", {})),
-        secret_headers={name: folder / path for name, path in raw.get("secret_headers", {}).items()},
+        secret_headers={name: os.path.join(folder, path) for name, path in raw.get("secret_headers", {}).items()},
     )
 
 
@@ -233,17 +237,24 @@ def _known(route: Mapping[str, str]) -> dict[str, str]:
     return {key: route[key] for key in ("guest", "builtin", "external", "node", "url", "health") if key in route}
 
 
-def _tls(raw: Mapping[str, str] | None, folder: Path) -> Tls | None:
+def _tls(raw: Mapping[str, str] | None, folder: File) -> Tls | None:
     if raw is None:
         return None
-    return Tls(certificate=folder / raw["certificate"], key=folder / raw["key"], authority=folder / raw["authority"])
+    return Tls(
+        certificate=os.path.join(folder, raw["certificate"]),
+        key=os.path.join(folder, raw["key"]),
+        authority=os.path.join(folder, raw["authority"]),
+    )
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _address(text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
+    return None if text is None else address(text)
 
 
 def _goodbye(raw: Mapping[str, Any] | None) -> Goodbye | None:

@@ -11,7 +11,6 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Protocol
-from urllib.parse import parse_qsl
 
 from shim.calls import Call, Metadata, is_reserved
 from shim.clock import MS
@@ -159,6 +158,8 @@ def timeout(headers: Mapping[str, str], default: int) -> int:
 
 def read_query(query: str) -> tuple[dict[str, str], bytes]:
     """A call made by GET: the headers that it would have as a POST, and the body. Raises Failure: INVALID_ARGUMENT."""
+    from urllib.parse import parse_qsl  # noqa: PLC0415 - for such calls alone: it costs a start 2 ms
+
     said = dict(parse_qsl(query.encode("latin-1"), keep_blank_values=True))
     body = said.get(b"message")
     if body is None:

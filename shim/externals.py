@@ -1,8 +1,8 @@
 """The externals of a node: servers that are called by their own protocol, each with its certificates and headers."""
 
+import os
 import ssl
 from collections.abc import Collection
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from shim import config, secrets
@@ -91,7 +91,7 @@ def _client(spec: config.External, limit: int) -> Client:
             return GrpcClient(spec.url, limit, roots=roots)
         from shim.external.by_connect import ConnectClient  # noqa: PLC0415 - for these nodes alone
 
-        return ConnectClient(spec.url, limit, roots=str(roots) if roots is not None else None, health=spec.health)
+        return ConnectClient(spec.url, limit, roots=roots, health=spec.health)
     except OSError as error:
         why = error.strerror or str(error)
         raise NodeError(
@@ -101,16 +101,16 @@ def _client(spec: config.External, limit: int) -> Client:
         raise NodeError(f"{spec.url} needs grpcio, which is not here: build again") from error
 
 
-def _roots(spec: config.External) -> Path:
+def _roots(spec: config.External) -> str:
     if spec.ca is not None:
         return spec.ca
     for path in (ssl.get_default_verify_paths().cafile, *BUNDLES):
-        if path and Path(path).is_file():
-            return Path(path)
+        if path and os.path.isfile(path):
+            return path
     try:
         import certifi  # noqa: PLC0415 - brought by images of such nodes
 
-        return Path(certifi.where())
+        return certifi.where()
     except ModuleNotFoundError as error:
         text = f"no certificates to trust {spec.url} by: name a file of them, `ca`, or build again"
         raise NodeError(text) from error

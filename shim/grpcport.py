@@ -8,7 +8,6 @@ waited for by the thread that it came in on.
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Protocol
 
@@ -49,7 +48,7 @@ class Door(Protocol):
 
 
 class GrpcPort:
-    def __init__(self, loop: Loop, kernel: Kernel, port: Port, door: Door, descriptors: Path | None) -> None:
+    def __init__(self, loop: Loop, kernel: Kernel, port: Port, door: Door, descriptors: str | None) -> None:
         """Listens at the port's address. Raises NodeError: it is taken, or not this machine's."""
         self._loop = loop
         self._kernel = kernel

@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -206,7 +205,7 @@ class Host:
     def _equip(self) -> None:
         if "file" in self.node.builtins:
             file = _files()
-            files = file.Files(self.node.data or Path("data"), self.node.message, partial(self._log.record, "file"))
+            files = file.Files(self.node.data or "data", self.node.message, partial(self._log.record, "file"))
             self._hosted[file.SERVICE] = BuiltinTarget(files.handlers())
         if self.node.externals:
             from shim.externals import Externals  # noqa: PLC0415 - for this node alone: it costs a start 20 ms

@@ -45,7 +45,7 @@ class Logbook:
     def __init__(self, clock: Clock, *, format: str = "logfmt", stream: Stream | None = None) -> None:
         self.clock = logical(clock)
         self._format = FORMATS[format]
-        self._stream: Stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
+        self._stream: Stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
         self._lock = threading.Lock()
         self._instance = ""
 

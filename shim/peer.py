@@ -9,11 +9,11 @@ again, and so is one that the other node says it has not begun: docs/decisions/0
 import errno
 import os
 import socket
-from urllib.parse import urlsplit
 
 from shim import connect
 from shim.calls import Call
 from shim.clock import MS, Clock
+from shim.config import address
 from shim.http import Malformed, Reply
 from shim.loop import Stream
 from shim.messages import Code, NodeError
@@ -58,16 +58,18 @@ class Peer:
     """Another node, by its URL; by https it is the one of that name, or nobody is talked to."""
 
     def __init__(self, network: Network, url: str, node: str = "") -> None:
-        """Raises NodeError: the URL is of https, and this node has no certificate."""
-        parts = urlsplit(url)
+        """Raises NodeError: the URL is none of http or https with a port, or of https, and this node has no certificate."""
+        scheme, _, place = url.partition("://")
+        try:
+            self.host, self.port = address(place)
+        except ValueError as error:
+            raise NodeError(f"{url}: a node's URL is http://HOST:PORT or https://HOST:PORT: build again") from error
         self.network = network
         self._node = node
-        self._credentials = network.credentials if parts.scheme == "https" else None
-        if parts.scheme == "https" and self._credentials is None:
+        self._credentials = network.credentials if scheme == "https" else None
+        if scheme == "https" and self._credentials is None:
             raise NodeError(f"{url} is to be called with a certificate, and this node has none: give it `tls`")
         self._warned: int | None = None
-        self.host = parts.hostname or ""
-        self.port = parts.port or 80
         self.name = f"{self.host}:{self.port}"
         self._room = max(BYTES, 4 * network.limit)
         self._calls: set[Call] = set()

@@ -81,7 +81,7 @@ class Recorder(Launching):
         raise Launched
 
 
-def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: Path | None) -> dict[str, object]:
+def probe(guest: config.Guest, *, seed: int, startup: int, memory: int, cache: str | None) -> dict[str, object]:
     """
     What the guest declares. `startup`: nanoseconds that it may take; `memory`: bytes that it may have.
 
@@ -137,7 +137,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--startup-ms", type=int, default=30_000)
     parser.add_argument("--memory", type=int, default=256 << 20)
-    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--cache")
     said = parser.parse_args(args[:at])
     env = dict(pair.partition("=")[::2] for pair in said.env)
     one = {"name": said.name, "wasm": said.wasm, "args": args[at + 1 :], "env": env}
@@ -169,7 +169,7 @@ def _guest(said: Mapping[str, Any]) -> config.Guest:
     return config.Guest(
         name=said["name"],
         kind="service",
-        wasm=Path(said["wasm"]),
+        wasm=said["wasm"],
         compiled=None,
         args=tuple(said["args"]),
         env=said["env"],

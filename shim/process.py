@@ -6,7 +6,6 @@ import resource
 import signal
 import sys
 import threading
-from pathlib import Path
 
 from shim import config
 from shim.cell import start_deep
@@ -23,7 +22,7 @@ def main(path: str, args: list[str]) -> int:
     sys.setswitchinterval(SWITCH)
     sys.setrecursionlimit(100_000)  # nested calls are nested frames; start_deep makes room for them
     try:
-        host = Host(config.load(Path(path)), args)
+        host = Host(config.load(path), args)
     except NodeError as error:
         print(f"parigot: {error}", file=sys.stderr)
         return 1

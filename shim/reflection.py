@@ -19,12 +19,12 @@ PATHS = (
 
 
 class Reflection:
-    def __init__(self, descriptors: Path | None, services: Iterable[str]) -> None:
+    def __init__(self, descriptors: str | None, services: Iterable[str]) -> None:
         """
         Of the files that describe `services`, and of what they import, no others. `descriptors`: a FileDescriptorSet that holds
         them; a service that it does not know has a name alone.
         """
-        content = descriptors.read_bytes() if descriptors is not None else b""
+        content = Path(descriptors).read_bytes() if descriptors is not None else b""
         files = {file.name: file for file in FileDescriptorSet.FromString(content).file}
         self._services = sorted(services)
         self._homes: dict[str, str] = {}

@@ -1,7 +1,6 @@
 """Values that only some guests may know. They are in files, and never in node.json, in a log or in the message of an error."""
 
 import os
-from pathlib import Path
 
 from shim.messages import NodeError
 
@@ -9,7 +8,7 @@ SIZE = 64 << 10
 """Bytes that a secret may have."""
 
 
-def read(path: Path) -> str:
+def read(path: str) -> str:
     """The file's text without one newline at its end. Raises NodeError: no such file, not to be read, too long, no text."""
     try:
         # A pipe would keep its reader waiting: this way it is empty.

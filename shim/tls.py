@@ -72,7 +72,7 @@ def _context(files: Tls, protocol: int) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     for path in (files.authority, files.certificate, files.key):
-        path.open("rb").close()  # the library does not say which one is missing
+        open(path, "rb").close()  # the library does not say which one is missing
     context.load_verify_locations(files.authority)
     context.load_cert_chain(files.certificate, files.key)
     return context

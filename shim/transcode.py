@@ -13,11 +13,11 @@ from shim.messages import Code, Failure, NodeError
 class Transcoder:
     """For all services that the descriptors know."""
 
-    def __init__(self, descriptors: Path) -> None:
+    def __init__(self, descriptors: str) -> None:
         """Raises NodeError: no such file, or no FileDescriptorSet."""
         self._pool = descriptor_pool.DescriptorPool()
         try:
-            known = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+            known = descriptor_pb2.FileDescriptorSet.FromString(Path(descriptors).read_bytes())
         except (OSError, DecodeError) as error:
             raise NodeError(f"{descriptors}: no descriptors of the app's .proto files: {error}: build again") from error
         for file in known.file:

@@ -20,7 +20,7 @@ _SERVING = b"\x08\x01"
 class GrpcClient:
     """Client (shim/external/target.py)."""
 
-    def __init__(self, url: str, limit: int, *, roots: Path | None) -> None:
+    def __init__(self, url: str, limit: int, *, roots: str | None) -> None:
         """`limit`: bytes of a message; `roots`: for grpcs, a file of certificates. Raises OSError: it holds none."""
         parts = urlsplit(url)
         secure = parts.scheme == "grpcs"
@@ -28,7 +28,7 @@ class GrpcClient:
         port = parts.port or (443 if secure else 80)
         self._host, self._port = parts.hostname or "", port
         self._context = ssl.create_default_context(cafile=roots) if roots is not None else None
-        content = roots.read_bytes() if roots is not None else None
+        content = Path(roots).read_bytes() if roots is not None else None
         self._channel = grpcio.Channel(f"{host}:{port}", limit, secure=secure, roots=content)
 
     def call(self, work: Work) -> Answered:

@@ -10,7 +10,6 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from shim import native
 from shim.clock import MS, Clock
@@ -38,7 +37,7 @@ class Shared:
     """
 
     def __init__(
-        self, *, fuel: bool, cache: Path | None, guests: int = 1, say: Callable[[str], None] = lambda _text: None
+        self, *, fuel: bool, cache: str | None, guests: int = 1, say: Callable[[str], None] = lambda _text: None
     ) -> None:
         """`guests`: so many at most share a thread. `say` is told why machine code is not used that is there."""
         self.burns_fuel = fuel

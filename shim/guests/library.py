@@ -14,7 +14,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 OUT_OF_FUEL = "out of fuel"
@@ -44,24 +43,25 @@ P, SIZE, U64, I64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_
 BOOL, BYTE, TEXT = ctypes.c_bool, ctypes.c_uint8, ctypes.c_char_p
 
 
-def path() -> Path:
+def path() -> str:
     """Where it lies. Raises ImportError."""
     found = find_spec("wasmtime")
     if found is None or found.origin is None:
         raise ImportError("No module named 'wasmtime'", name="wasmtime")
     machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(os.uname().machine, os.uname().machine)
     name = "_libwasmtime.dylib" if sys.platform == "darwin" else "_libwasmtime.so"
-    return Path(found.origin).parent / f"{sys.platform}-{machine}" / name
+    return os.path.join(os.path.dirname(found.origin), f"{sys.platform}-{machine}", name)
 
 
-_library = ctypes.CDLL(str(path()))  # not PyDLL: it gives the GIL away while a guest runs, or is compiled
+_library = ctypes.CDLL(path())  # not PyDLL: it gives the GIL away while a guest runs, or is compiled
 
 
 def version() -> str:
     """Of the package."""
-    beside = [*path().parents[2].glob("wasmtime-*.dist-info")]
+    packages = os.path.dirname(os.path.dirname(os.path.dirname(path())))
+    beside = [each for each in os.listdir(packages) if each.startswith("wasmtime-") and each.endswith(".dist-info")]
     if len(beside) == 1:
-        return beside[0].stem.removeprefix("wasmtime-")
+        return beside[0].removeprefix("wasmtime-").removesuffix(".dist-info")
     from importlib import metadata  # noqa: PLC0415 - knows other ways, and takes 20 ms
 
     return metadata.version("wasmtime")

@@ -9,8 +9,7 @@ import functools
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from shim.guests import pages, wasmtime
 from shim.guests.library import WasmtimeError, version
@@ -101,14 +100,14 @@ class Modules:
     is there.
     """
 
-    def __init__(self, engine: wasmtime.Engine, *, fuel: bool, cache: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(self, engine: wasmtime.Engine, *, fuel: bool, cache: str | None, say: Callable[[str], None]) -> None:
         self._engine = engine
         self._fuel = fuel
         self._cache = cache
         self._say = functools.cache(say)  # each thing once, however many guests it is true of
-        self._known: dict[Path | str, Loaded] = {}
+        self._known: dict[str, Loaded] = {}
 
-    def load(self, wasm: Path, compiled: Path | None) -> Loaded:
+    def load(self, wasm: str, compiled: str | None) -> Loaded:
         """The module: precompiled where that fits this engine, from the cache, or compiled now. Raises NodeError."""
         if compiled is not None and not self._fuel:
             try:
@@ -116,7 +115,8 @@ class Modules:
             except (WasmtimeError, OSError) as error:
                 self._say(f"compiling now: the precompiled guests do not fit this engine: {_on_one_line(error)}")
         try:
-            code = wasm.read_bytes()
+            with open(wasm, "rb") as file:
+                code = file.read()
             digest = _digest(code)
             return self._once(digest, lambda: self._kept_or_made(code, digest))
         except OSError as error:
@@ -124,7 +124,7 @@ class Modules:
         except WasmtimeError as error:
             raise NodeError(f"{wasm}: not a WebAssembly module: {_on_one_line(error)}: build it again") from error
 
-    def _once(self, key: Path | str, make: Callable[[], wasmtime.Module]) -> Loaded:
+    def _once(self, key: str, make: Callable[[], wasmtime.Module]) -> Loaded:
         if key not in self._known:
             self._known[key] = Loaded(make())
         return self._known[key]
@@ -135,17 +135,17 @@ class Modules:
             with contextlib.suppress(WasmtimeError):
                 return wasmtime.Module.deserialize_file(self._engine, ours)
         elif kept is not None and os.path.lexists(kept):
-            self._say(f"compiling now: others can write to the cache, or to a folder above it: {kept.parent}")
+            self._say(f"compiling now: others can write to the cache, or to a folder above it: {os.path.dirname(kept)}")
         made = _compiled(code, fuel=self._fuel, triple=target())
         if kept is not None:
             _keep(kept, made)
         return wasmtime.Module.deserialize(self._engine, made)
 
-    def _kept(self, digest: str) -> Path | None:
+    def _kept(self, digest: str) -> str | None:
         if self._cache is None:
             return None
         key = _digest(f"{version()} {target()} {self._fuel} {digest}".encode())
-        return self._cache / f"{key[:40]}.cwasm"
+        return os.path.join(self._cache, f"{key[:40]}.cwasm")
 
 
 # What a node that has its code already does without is imported where it is used.
@@ -157,16 +157,16 @@ def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-def _ours(path: Path) -> Path | None:
+def _ours(path: str) -> str | None:
     """
     The file, links followed, where nobody but this user and root can write it or put something else in its place: then
     native code is loaded from it. The folders above it are to be theirs; one open to others will do if these cannot rename
     what is not their own (sticky, as /tmp), or if they are the user's own group: by convention it has his number.
     """
     try:
-        real = path.resolve(strict=True)
-        steps = [(step, step.lstat()) for step in (real, *real.parents)]
-    except (OSError, RuntimeError):
+        real = os.path.realpath(path, strict=True)
+        steps = [(step, os.lstat(step)) for step in _upwards(real)]
+    except OSError:
         return None
     for step, found in steps:
         shared = found.st_mode & (0o002 if found.st_gid == os.getegid() == os.geteuid() else 0o022)
@@ -176,16 +176,23 @@ def _ours(path: Path) -> Path | None:
     return real
 
 
-def _keep(path: Path, code: bytes) -> None:
+def _upwards(path: str) -> Iterator[str]:
+    """The path and the folders above it, to the root."""
+    yield path
+    while (above := os.path.dirname(path)) != path:
+        yield (path := above)
+
+
+def _keep(path: str, code: bytes) -> None:
     """Atomically; a cache that cannot be written is no cache, and no error."""
     from tempfile import mkstemp  # noqa: PLC0415 - 4 ms
 
     with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = mkstemp(dir=path.parent)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        descriptor, name = mkstemp(dir=os.path.dirname(path))
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(code)
-            Path(name).replace(path)
+            os.replace(name, path)
         except OSError:
-            Path(name).unlink()
+            os.unlink(name)

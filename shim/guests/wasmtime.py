@@ -6,8 +6,8 @@ Who owns something of the library's gives it back when it is collected, and noth
 
 import ctypes
 import functools
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from shim.guests.library import BOOL, BYTE, I64, SIZE, TEXT, U64, P, Vector, address, bound, check, name, pointers
 
@@ -153,10 +153,10 @@ class Module:
         return cls(made.value or 0)
 
     @classmethod
-    def deserialize_file(cls, engine: Engine, path: Path) -> "Module":
+    def deserialize_file(cls, engine: Engine, path: str) -> "Module":
         """Of machine code, which is mapped. Raises WasmtimeError."""
         made = P()
-        check(_deserialize_file(engine.pointer, bytes(path), ctypes.byref(made)))
+        check(_deserialize_file(engine.pointer, os.fsencode(path), ctypes.byref(made)))
         return cls(made.value or 0, of_file=True)
 
     @classmethod

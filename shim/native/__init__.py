@@ -9,10 +9,11 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 SWITCH = "PARIGOT_NATIVE"
 """Environment variable: `off` leaves everything to Python."""
+
+FOLDER = os.path.dirname(__file__)
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_size_t
 
@@ -64,7 +65,7 @@ def library() -> ctypes.CDLL | None:
     if sys.platform != "linux" or os.environ.get(SWITCH) == "off":
         return None
     try:
-        return ctypes.CDLL(str(Path(__file__).with_name(f"{os.uname().machine}.so")))
+        return ctypes.CDLL(os.path.join(FOLDER, f"{os.uname().machine}.so"))
     except OSError:
         return None
 
@@ -75,7 +76,7 @@ def bound(name: str, result: object, *params: object) -> Callable[..., int]:
         function = getattr(library(), name)
     except AttributeError as error:
         what = f"{os.uname().machine}.so has no `{name}`: it was made from other sources than these lie beside"
-        raise ImportError(f"{what}; make it anew: python {Path(__file__).with_name('build.py')}") from error
+        raise ImportError(f"{what}; make it anew: python {os.path.join(FOLDER, 'build.py')}") from error
     function.restype, function.argtypes = result, list(params)
     return function  # type: ignore[no-any-return]
 

@@ -43,12 +43,12 @@ class Tell(Protocol):
 
 
 class Files:
-    def __init__(self, folder: Path, limit: int, tell: Tell = lambda text, *, level: None) -> None:
+    def __init__(self, folder: str, limit: int, tell: Tell = lambda text, *, level: None) -> None:
         """
         `folder` is made as needed; `limit`: bytes of a message, beyond which no file is read. `tell` gets a text for whoever runs
         the app, and its level.
         """
-        self._folder = folder
+        self._folder = Path(folder)
         self._limit = limit
         self._tell = tell
         self._is_full = False

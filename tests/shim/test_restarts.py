@@ -56,7 +56,7 @@ def test_twenty_thousand_crashes_cost_a_few_kibibytes_each() -> None:
     spec = config.Guest(
         name=guest.name,
         kind="service",
-        wasm=guest.wasm,
+        wasm=str(guest.wasm),
         compiled=None,
         args=(),
         env=dict(guest.env),
@@ -69,7 +69,7 @@ def test_twenty_thousand_crashes_cost_a_few_kibibytes_each() -> None:
     def work() -> None:
         cell = Cell(node, clock, Logbook(clock, stream=Nowhere()))
         member = cell.add(spec)
-        cell.equip(Shared(fuel=False, cache=guests.CACHE), {spec.name: Rate(clock)}, lambda spec: spec.env)
+        cell.equip(Shared(fuel=False, cache=str(guests.CACHE)), {spec.name: Rate(clock)}, lambda spec: spec.env)
         cell.runner.start(member)
         target = GuestTarget(cell.runner, member, (METHOD,))
         sizes = []

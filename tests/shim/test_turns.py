@@ -166,7 +166,7 @@ def spec(name: str, *requires: str) -> config.Guest:
     return config.Guest(
         name=name,
         kind="service",
-        wasm=Path(),
+        wasm="",
         compiled=None,
         args=(),
         env={},
