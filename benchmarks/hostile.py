@@ -8,7 +8,8 @@ others. The neighbour is called 200 times a second by a clock: a call that has t
 from the time at which it was due. One harm after the other is asked for, again and again; as long before each, none is done.
 
 That is done in several rounds, each with an app just started, since who has crashed too often rests; what is told of
-each figure is its median, so that one stall of the machine, of tens of milliseconds, decides nothing.
+each figure is its median, so that one stall of the machine, of tens of milliseconds, decides nothing. The ratio is that of the
+neighbour's p99 to the median of all its p99s without harm.
 """
 
 import argparse
@@ -68,7 +69,8 @@ class Felt:
 class Finding:
     """
     What a harm did: the neighbour's percentiles, its p99 `before`, and the harm's answers. Times are in milliseconds; `memory` is
-    the most that any process had, in bytes. Of several rounds: the median of each, all answers, the slowest of them.
+    the most that any process had, in bytes. Of several rounds: the median of each, all answers, the slowest of them; `before` is
+    the same for all harms, the median of all phases without one.
     """
 
     harm: str
@@ -76,11 +78,14 @@ class Finding:
     p99: float
     worst: float
     before: float
-    ratio: float
     neighbour: dict[str, int]
     hostile: dict[str, int]
     slowest_answer: float
     memory: int
+
+    @property
+    def ratio(self) -> float:
+        return self.p99 / self.before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +245,6 @@ def observe(place: Place, seconds: float) -> Iterator[Finding]:
             p99=neighbour.percentile(99),
             worst=max(neighbour.times),
             before=before.percentile(99),
-            ratio=neighbour.percentile(99) / before.percentile(99),
             neighbour=dict(neighbour.answers),
             hostile=dict(hostile.answers),
             slowest_answer=max(hostile.times, default=0.0),
@@ -248,8 +252,8 @@ def observe(place: Place, seconds: float) -> Iterator[Finding]:
         )
 
 
-def together(rounds: Sequence[Finding]) -> Finding:
-    """What several rounds found of the same harm."""
+def together(rounds: Sequence[Finding], before: float) -> Finding:
+    """What several rounds found of the same harm, beside what the neighbour's p99 is without any."""
 
     def middle(name: str) -> float:
         return statistics.median([float(getattr(one, name)) for one in rounds])
@@ -259,8 +263,7 @@ def together(rounds: Sequence[Finding]) -> Finding:
         p50=middle("p50"),
         p99=middle("p99"),
         worst=middle("worst"),
-        before=middle("before"),
-        ratio=middle("ratio"),
+        before=before,
         neighbour=dict(sum((Counter(one.neighbour) for one in rounds), Counter())),
         hostile=dict(sum((Counter(one.hostile) for one in rounds), Counter())),
         slowest_answer=max(one.slowest_answer for one in rounds),
@@ -291,7 +294,8 @@ def main() -> None:
         for number in range(1, chosen.rounds + 1):
             print(f"{name}: round {number} of {chosen.rounds} ...", file=sys.stderr)
             rounds.append(in_a_round(name, chosen.seconds))
-        for one in map(together, zip(*rounds, strict=True)):
+        before = statistics.median([one.before for of_one in rounds for one in of_one])
+        for one in (together(of_harm, before) for of_harm in zip(*rounds, strict=True)):
             times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
             figures = f"{times} {one.ratio:6.2f} {one.memory >> 20:5}"
             print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
