@@ -2,12 +2,16 @@
 Where a container's log goes: a pipe, which the engine empties. While the engine is away (live-restore) nobody does, and once the
 pipe is full a write to it would hold up the node, calls and all. So lines wait here instead, in their order; those that would be
 too many are dropped, and counted.
+
+So do those that would come too fast: an engine takes some 30 µs of a processor for each line, and a flood of them would take that
+from everybody else on the machine at once.
 """
 
 import os
 import select
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -15,6 +19,8 @@ ROOM = 16 << 20
 """Bytes of lines that wait: some 100,000 records."""
 PIECE = 4_096
 """PIPE_BUF: so much a pipe takes without waiting that is ready to be written to."""
+BURST, PACE = 32 << 10, 1_500_000
+"""Bytes that are written without a pause, and bytes a second beyond these; but all that waits within a second or two."""
 LAST = 2_000
 """Milliseconds that lines which wait are given when the process ends."""
 
@@ -41,6 +47,9 @@ class Outlet:
         self._held = 0
         """Bytes of them."""
         self._dropped = 0
+        self._paid = 0.0
+        """The time at which all that is written would have been, at the pace."""
+        self._closing = threading.Event()
         self._emptied = threading.Event()
         self._emptied.set()
 
@@ -48,7 +57,8 @@ class Outlet:
         """Never waits. Raises OSError: nobody will ever read it."""
         data = text.encode("utf-8", "backslashreplace")
         with self._lock:
-            if not self._waiting:
+            if not self._waiting and self._paid - time.monotonic() < BURST / PACE:
+                self._pay(len(data))
                 data = self._write(data)
             if not data:
                 return len(text)
@@ -68,7 +78,11 @@ class Outlet:
 
     def close(self) -> None:
         """Before the process ends: what waits is given a while."""
+        self._closing.set()
         self._emptied.wait(LAST / 1_000)
+
+    def _pay(self, size: int) -> None:
+        self._paid = max(self._paid, time.monotonic()) + size / max(PACE, self._held)
 
     def _write(self, data: bytes, patience: int = 0) -> bytes:
         """What of it could not be written within so many milliseconds."""
@@ -81,9 +95,11 @@ class Outlet:
         try:
             while True:
                 self._ready.poll()
+                self._closing.wait(self._paid - time.monotonic())
                 with self._lock:
                     line = self._waiting[0]
                     rest = self._write(line)
+                    self._pay(len(line) - len(rest))
                     self._held -= len(line) - len(rest)
                     if rest:
                         self._waiting[0] = rest

@@ -1,11 +1,15 @@
 """A hostile guest harms no one else: its callers get an answer each, its neighbour goes on, and memory stays bounded."""
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from benchmarks.hostile import HARMS, LIMITS, PLACEMENTS, Felt, Place, do_harm, phase, steadily
+from benchmarks.hostile import HARMS, LIMITS, PLACEMENTS, Felt, Place, app, do_harm, phase, steadily
+from tests.e2e.deployment import until
+from tests.guests import free_ports, node
+from tests.shim.running import started, wait_for
 
 DEADLINE_MS = 2_000
 """Of each harmful call: much longer than a machine with other work lets anybody wait."""
@@ -66,3 +70,24 @@ def test_nobody_waits_for_a_hostile_guest_who_does_not_need_it(placement: str, t
             assert status in [*OUTCOMES[harm].split(), *late], harm
         assert neighbour.longest < DEADLINE_MS / 2
         everybody_serves(place)
+
+
+def policies(pid: int) -> set[int]:
+    """Of the scheduler, for the process's threads."""
+    return {os.sched_getscheduler(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
+
+
+def test_a_thread_is_known_to_the_system_as_one_that_computes_for_as_long_as_it_does(tmp_path: Path) -> None:
+    """So it takes the processor from no neighbour's when it wakes: whoever waits for it is served first."""
+    (port,) = free_ports(1)
+    at = {"address": "127.0.0.1", "port": port, "services": [HARMS["loop"]]}
+    felt = Felt()
+    with started(node(tmp_path, app(), ports=[at])) as running:
+        wait_for(tmp_path / "log", "text=listening")
+        assert policies(running.pid) == {os.SCHED_OTHER}
+        computing = threading.Thread(target=do_harm, args=(port, "loop", felt, DEADLINE_MS))
+        computing.start()
+        until(lambda: os.SCHED_BATCH in policies(running.pid), "a thread that computes", DEADLINE_MS / 1_000)
+        computing.join()
+        until(lambda: policies(running.pid) == {os.SCHED_OTHER}, "none that does")
+    assert set(felt.answers) == {"deadline_exceeded"}

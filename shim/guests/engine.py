@@ -118,7 +118,7 @@ class Engine:
         have kept it; and what the thread has used of the processor, nanoseconds, but for the entry.
         """
         self.watched = native.Watched(ctypes.addressof(ctypes.c_int64.from_buffer(cells)))
-        """What the watchdog has seen last: the limit of the entry that ran."""
+        """What the watchdog has seen last: the limit of the entry that ran; and the thread, once one has taken long."""
         shared.stores.append(self)
 
     @property
@@ -210,6 +210,7 @@ class Engine:
         limit, used, given = self._cells[LIMIT], time.thread_time_ns(), 0
         if limit != self._limit:
             self._limit, self._until, self._used = limit, limit, used
+            self.watched.thread = threading.get_native_id()
         elif (
             roomy and limit == self.watched.seen and used - self._used > LOOK // 2
         ):  # it was not only kept from running

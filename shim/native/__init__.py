@@ -55,8 +55,9 @@ class Guard(ctypes.Structure):
 class Watched(ctypes.Structure):
     """A watched_t."""
 
-    _fields_ = (("cells", POINTER), ("seen", ctypes.c_int64))
+    _fields_ = (("cells", POINTER), ("seen", ctypes.c_int64), ("thread", ctypes.c_int32), ("batch", ctypes.c_int32))
     seen: int
+    thread: int
 
 
 @functools.cache

@@ -1,16 +1,37 @@
 /* The watchdog's looks at what runs on each thread: shim/guests/engine.py. */
 
+#include <sched.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "line.h"
 
 enum { IDLE_LOOKS = 10 }; /* that see nothing run, before it is left to whoever enters a guest to wake it */
 
-/* A thread's cells, and the limit of the entry that ran at the last look, by which it is known; 0: none did. */
+/*
+ * A thread's cells, and the limit of the entry that ran at the last look, by which it is known; 0: none did. `thread`: the thread's
+ * id, once it has computed; `batch`: whether it is known to the system as one that does.
+ */
 typedef struct {
 	const cells_t *cells;
 	int64_t seen;
+	int32_t thread, batch;
 } watched_t;
+
+/*
+ * Says to the system whether the thread computes (sched(7), SCHED_BATCH): then it takes the processor from nobody when it wakes. Only
+ * where nobody else has chosen a policy for it. By system calls, as the function of that name does nothing in musl.
+ */
+static void schedule(watched_t *thread, bool computes) {
+	if (thread->thread == 0 || thread->batch == computes)
+		return;
+	struct sched_param none = {0};
+	int from = computes ? SCHED_OTHER : SCHED_BATCH, to = computes ? SCHED_BATCH : SCHED_OTHER;
+	if (syscall(SYS_sched_getscheduler, thread->thread) == from)
+		syscall(SYS_sched_setscheduler, thread->thread, to, &none);
+	thread->batch = computes;
+}
 
 /*
  * Looks every so many nanoseconds, and moves the engine's epoch where an entry runs that did so at the look before. Returns when
@@ -25,7 +46,9 @@ EXPORTED void watch(watched_t *const *threads, size_t count, int64_t apart, void
 			watched_t *thread = threads[i];
 			bool runs = __atomic_load_n(&thread->cells->runs, __ATOMIC_SEQ_CST) != 0;
 			int64_t limit = runs ? __atomic_load_n(&thread->cells->limit, __ATOMIC_SEQ_CST) : 0;
-			still = still || (runs && limit == thread->seen);
+			bool same = runs && limit == thread->seen;
+			still = still || same;
+			schedule(thread, same);
 			__atomic_store_n(&thread->seen, limit, __ATOMIC_SEQ_CST);
 			idle = runs ? -1 : idle;
 		}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from shim.outlet import Outlet, is_pipe
+from shim.outlet import BURST, LAST, PACE, Outlet, is_pipe
 
 PIPE = 64 << 10
 """Bytes that a pipe holds, usually."""
@@ -63,7 +63,27 @@ def test_what_there_is_no_room_for_is_dropped_and_counted_once_there_is_some_aga
                     kept += len(piece)
     assert len(told) == 1
     assert kept == (200 - told[0]) * len(line)
-    assert PIPE + 5_000 <= kept <= PIPE + 10_000  # a line more or less stands in the pipe in part
+    assert BURST + 5_000 <= kept <= PIPE + 10_000  # a line more or less stands in the pipe in part
+
+
+def test_a_flood_is_written_at_a_pace_unless_the_process_ends() -> None:
+    line = "z" * 999 + "\n"
+    with pipe() as (reading, writing):
+        outlet = Outlet(writing, lambda count: None)
+        began = time.monotonic()
+        for _ in range(200):
+            outlet.write(line)
+        got = read(reading, 150 * len(line))
+        assert time.monotonic() - began > (len(got) - 2 * BURST) / PACE
+        for _ in range(3_000):
+            outlet.write(line)
+        reader = threading.Thread(target=read, args=(reading, 3_200 * len(line) - len(got)))
+        reader.start()
+        began = time.monotonic()
+        outlet.close()
+        assert time.monotonic() - began < LAST / 1_000
+        reader.join(LIMIT)
+        assert not reader.is_alive()
 
 
 def test_a_reader_that_is_gone_is_no_news_to_whoever_writes() -> None:
