@@ -6,6 +6,7 @@ advance a virtual clock and since fuel ends it at the same instruction on every 
 """
 
 import ctypes
+import sys
 import threading
 import time
 from array import array
@@ -118,7 +119,7 @@ class Engine:
         have kept it; and what the thread has used of the processor, nanoseconds, but for the entry.
         """
         self.watched = native.Watched(ctypes.addressof(ctypes.c_int64.from_buffer(cells)))
-        """What the watchdog has seen last: the limit of the entry that ran; and the thread, once one has taken long."""
+        """What the watchdog has seen last: the limit of the entry that ran, and what the thread had used before."""
         shared.stores.append(self)
 
     @property
@@ -130,7 +131,15 @@ class Engine:
         """On the watchdog's thread: whether the entry that ran when this was asked before runs still."""
         limit = self._cells[LIMIT]
         seen, self.watched.seen = self.watched.seen, limit if self._cells[RUNS] else 0
+        if self.watched.seen != seen:
+            self.watched.used = time.clock_gettime_ns(self.watched.clock) if self.watched.clock else 0
         return self.watched.seen != 0 and self.watched.seen == seen
+
+    def settle(self) -> None:
+        """Guests of this store run on this thread from now on."""
+        self.watched.thread = threading.get_native_id()
+        if sys.platform == "linux":  # others do not tell what another thread has used
+            self.watched.clock = time.pthread_getcpuclockid(threading.get_ident())
 
     def join(self, line: Line, hooks: Hooks) -> None:
         """Guests may be entered by the line, too, from now on."""
@@ -209,11 +218,10 @@ class Engine:
             return True
         limit, used, given = self._cells[LIMIT], time.thread_time_ns(), 0
         if limit != self._limit:
-            self._limit, self._until, self._used = limit, limit, used
-            self.watched.thread = threading.get_native_id()
-        elif (
-            roomy and limit == self.watched.seen and used - self._used > LOOK // 2
-        ):  # it was not only kept from running
+            self._limit, self._until = limit, limit
+            self._used = self.watched.used if limit == self.watched.seen else used
+        # If it was not only kept from running.
+        if roomy and limit == self.watched.seen and used - self._used > LOOK // 2:
             until, before = self._until, self._used
             given = self.give_way(used - before)  # meanwhile this is asked of others
             self._limit, self._used = limit, before + time.thread_time_ns() - used

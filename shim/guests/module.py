@@ -255,6 +255,7 @@ class ModuleGuest:
     # --- entries -----------------------------------------------------------------------------------------------------
 
     def start(self, limit: int | None) -> bool:
+        self._engine.settle()
         entered = self._engine.enter(limit)
         try:
             self._unlink()

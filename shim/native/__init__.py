@@ -55,9 +55,18 @@ class Guard(ctypes.Structure):
 class Watched(ctypes.Structure):
     """A watched_t."""
 
-    _fields_ = (("cells", POINTER), ("seen", ctypes.c_int64), ("thread", ctypes.c_int32), ("batch", ctypes.c_int32))
+    _fields_ = (
+        ("cells", POINTER),
+        ("seen", ctypes.c_int64),
+        ("used", ctypes.c_int64),
+        ("thread", ctypes.c_int32),
+        ("clock", ctypes.c_int32),
+        ("batch", ctypes.c_int32),
+    )
     seen: int
+    used: int
     thread: int
+    clock: int
 
 
 @functools.cache

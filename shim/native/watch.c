@@ -10,13 +10,14 @@
 enum { IDLE_LOOKS = 10 }; /* that see nothing run, before it is left to whoever enters a guest to wake it */
 
 /*
- * A thread's cells, and the limit of the entry that ran at the last look, by which it is known; 0: none did. `thread`: the thread's
- * id, once it has computed; `batch`: whether it is known to the system as one that does.
+ * A thread's cells, and the limit of the entry that ran at the last look, by which it is known; 0: none did. `used`: nanoseconds that
+ * the thread had used of the processor when that entry was seen first. `thread`, `clock`: its id, and the clock of what it uses;
+ * `batch`: whether it is known to the system as one that computes.
  */
 typedef struct {
 	const cells_t *cells;
-	int64_t seen;
-	int32_t thread, batch;
+	int64_t seen, used;
+	int32_t thread, clock, batch;
 } watched_t;
 
 /*
@@ -24,7 +25,7 @@ typedef struct {
  * where nobody else has chosen a policy for it. By system calls, as the function of that name does nothing in musl.
  */
 static void schedule(watched_t *thread, bool computes) {
-	if (thread->thread == 0 || thread->batch == computes)
+	if (thread->batch == computes)
 		return;
 	struct sched_param none = {0};
 	int from = computes ? SCHED_OTHER : SCHED_BATCH, to = computes ? SCHED_BATCH : SCHED_OTHER;
@@ -49,6 +50,9 @@ EXPORTED void watch(watched_t *const *threads, size_t count, int64_t apart, void
 			bool same = runs && limit == thread->seen;
 			still = still || same;
 			schedule(thread, same);
+			struct timespec used;
+			if (runs && !same && clock_gettime(thread->clock, &used) == 0)
+				thread->used = used.tv_sec * 1000 * MS + used.tv_nsec;
 			__atomic_store_n(&thread->seen, limit, __ATOMIC_SEQ_CST);
 			idle = runs ? -1 : idle;
 		}
