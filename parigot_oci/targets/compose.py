@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zlib import crc32
 
 import yaml
 
@@ -35,6 +36,8 @@ _OUTWARD = 256
 """And so many for a port for gRPC, and for calls to what runs elsewhere: shim/grpcio.py, shim/external/target.py."""
 _STOPPING = 10
 """Seconds from the signal to the end of a node without guests, and some to spare: the shim takes 3 (shim/cell.py)."""
+_APART, _SPREAD = 30, 16
+"""Seconds between two health checks: each takes an engine 60 ms of a processor."""
 
 _RUNTIMES: Mapping[str, Mapping[str, str]] = {
     "wasm": {"runtime": "parigot"},
@@ -95,6 +98,7 @@ def _service(app: App, plan: Plan, node: Node, image: BuiltImage, parts: Skeleto
             "PIDS": _pids(app, node),
             "RESTART": restart(plan, node),
             "GRACE": f"{_grace(app, plan, node)}s",
+            "APART": f"{_apart(node)}s",
             "STARTUP": f"{app.timeouts.startup}ms",
             "HEALTH": health,
             "PORTS": _ports(node),
@@ -119,6 +123,14 @@ def _service(app: App, plan: Plan, node: Node, image: BuiltImage, parts: Skeleto
     if not filled["networks"]:  # else compose would put it on one that has a way out
         filled["network_mode"] = "none"
     return {key: value for key, value in filled.items() if value != []}
+
+
+def _apart(node: Node) -> int:
+    """
+    Seconds between two checks of a node that is healthy: other ones for each, so that not all are checked at the same time, ever
+    again, and the same for a node whatever the others are, so that its container stays.
+    """
+    return _APART + crc32(node.name.encode()) % _SPREAD
 
 
 def _secrets(app: App, plan: Plan) -> dict[str, Any]:
