@@ -58,7 +58,6 @@ class Outlet:
         data = text.encode("utf-8", "backslashreplace")
         with self._lock:
             if not self._waiting and self._paid - time.monotonic() < BURST / PACE:
-                self._pay(len(data))
                 data = self._write(data)
             if not data:
                 return len(text)
@@ -81,14 +80,13 @@ class Outlet:
         self._closing.set()
         self._emptied.wait(LAST / 1_000)
 
-    def _pay(self, size: int) -> None:
-        self._paid = max(self._paid, time.monotonic()) + size / max(PACE, self._held)
-
-    def _write(self, data: bytes, patience: int = 0) -> bytes:
-        """What of it could not be written within so many milliseconds."""
-        while data and self._ready.poll(patience):
-            data = data[os.write(self._descriptor, data[:PIECE]) :]
-        return data
+    def _write(self, data: bytes) -> bytes:
+        """What of it could not be written without waiting."""
+        rest = data
+        while rest and self._ready.poll(0):
+            rest = rest[os.write(self._descriptor, rest[:PIECE]) :]
+        self._paid = max(self._paid, time.monotonic()) + (len(data) - len(rest)) / max(PACE, self._held)
+        return rest
 
     def _empty(self) -> None:
         """By a thread of its own, as long as lines wait. That of the lock is never kept waiting for the pipe."""
@@ -99,7 +97,6 @@ class Outlet:
                 with self._lock:
                     line = self._waiting[0]
                     rest = self._write(line)
-                    self._pay(len(line) - len(rest))
                     self._held -= len(line) - len(rest)
                     if rest:
                         self._waiting[0] = rest

@@ -37,7 +37,7 @@ _OUTWARD = 256
 _STOPPING = 10
 """Seconds from the signal to the end of a node without guests, and some to spare: the shim takes 3 (shim/cell.py)."""
 _APART, _SPREAD = 30, 16
-"""Seconds between two health checks: each takes an engine 60 ms of a processor."""
+"""Seconds between two health checks, and by how many these differ from node to node: one takes an engine 60 ms of a processor."""
 
 _RUNTIMES: Mapping[str, Mapping[str, str]] = {
     "wasm": {"runtime": "parigot"},
