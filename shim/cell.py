@@ -92,6 +92,8 @@ class Cell:
         self._engine = Engine(shared, self.kernel.clock, memory=self.node.memory, cells=self.kernel.cells)
         self.kernel.members = self.members
         self._engine.looks, self._engine.give_way = Direct(self.kernel).looks, self.runner.turns.give_way
+        if self.runner.turns.is_shared:
+            self._engine.share(self.loop.fileno())
         self.runner.turns.is_wanted = lambda: self.loop.is_ready() or self.runner.has_work()
         if self.loop.line is not None:
             handover = Handover(self.kernel, self.loop.line, shared.wake, self.runner.left, self.runner.accept)

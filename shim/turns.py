@@ -51,7 +51,8 @@ class Turns:
         kernel.drive = self.drive
 
     @property
-    def _is_shared(self) -> bool:
+    def is_shared(self) -> bool:
+        """Whether there are others to have their turns."""
         return len(self._kernel.members) > 1 and not self._kernel.clock.virtual
 
     def drive(self, until: Callable[[], bool], scope: Call | None) -> None:
@@ -59,7 +60,7 @@ class Turns:
         scheduler, outer = self._kernel.scheduler, self._cells[ALONE]
         self._cells[ALONE] = scope is None
         try:
-            if scope is None or not self._is_shared:
+            if scope is None or not self.is_shared:
                 scheduler.drive(until, lambda: self._step(scope))
             elif not self._is_done_within(PATIENCE, until, lambda: self._step(scope)):
                 self._drive_all(until, scope)
@@ -107,7 +108,7 @@ class Turns:
         On the thread of a guest that computes, in its middle: the others have their turns, for a SLICE. It has used `computed`
         nanoseconds of the processor. Returns how long the others took, in nanoseconds.
         """
-        if not self._is_shared:
+        if not self.is_shared:
             return 0
         limit, began = self._cells[LIMIT], self._kernel.clock.peek()
         if began < min(self._at_latest, self._cells[DUE]) and not self.is_wanted():

@@ -118,7 +118,7 @@ class Engine:
         Of the entry that has been asked for last: its limit, by which it is known; the same, or when it is over because others
         have kept it; and what the thread has used of the processor, nanoseconds, but for the entry.
         """
-        self.watched = native.Watched(ctypes.addressof(ctypes.c_int64.from_buffer(cells)))
+        self.watched = native.Watched(ctypes.addressof(ctypes.c_int64.from_buffer(cells)), events=-1)
         """What the watchdog has seen last: the limit of the entry that ran, and what the thread had used before."""
         shared.stores.append(self)
 
@@ -134,6 +134,10 @@ class Engine:
         if self.watched.seen != seen:
             self.watched.used = time.clock_gettime_ns(self.watched.clock) if self.watched.clock else 0
         return self.watched.seen != 0 and self.watched.seen == seen
+
+    def share(self, events: int) -> None:
+        """Several guests have the thread: whoever computes is asked as soon as this epoll has something, for the others."""
+        self.watched.events = events
 
     def settle(self) -> None:
         """Guests of this store run on this thread from now on."""

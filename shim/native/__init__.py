@@ -62,11 +62,13 @@ class Watched(ctypes.Structure):
         ("thread", ctypes.c_int32),
         ("clock", ctypes.c_int32),
         ("batch", ctypes.c_int32),
+        ("events", ctypes.c_int32),
     )
     seen: int
     used: int
     thread: int
     clock: int
+    events: int
 
 
 @functools.cache

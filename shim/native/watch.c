@@ -1,5 +1,6 @@
 /* The watchdog's looks at what runs on each thread: shim/guests/engine.py. */
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -7,17 +8,20 @@
 
 #include "line.h"
 
-enum { IDLE_LOOKS = 10 }; /* that see nothing run, before it is left to whoever enters a guest to wake it */
+enum {
+	IDLE_LOOKS = 10, /* that see nothing run, before it is left to whoever enters a guest to wake it */
+	MOST = 64        /* threads of which it is seen at once that something has come in; of more, at the next look */
+};
 
 /*
  * A thread's cells, and the limit of the entry that ran at the last look, by which it is known; 0: none did. `used`: nanoseconds that
  * the thread had used of the processor when that entry was seen first. `thread`, `clock`: its id, and the clock of what it uses;
- * `batch`: whether it is known to the system as one that computes.
+ * `batch`: whether it is known to the system as one that computes; `events`: the epoll of what comes in for others there, or -1.
  */
 typedef struct {
 	const cells_t *cells;
 	int64_t seen, used;
-	int32_t thread, clock, batch;
+	int32_t thread, clock, batch, events;
 } watched_t;
 
 /*
@@ -35,13 +39,30 @@ static void schedule(watched_t *thread, bool computes) {
 }
 
 /*
- * Looks every so many nanoseconds, and moves the engine's epoch where an entry runs that did so at the look before. Returns when
- * nothing has run for a while. Not in Python, where it would have to wait for whoever is busy there.
+ * Until the next look. Where something comes in for others on a thread that computes, it has half that time to see to it from when
+ * the epoch is moved.
+ */
+static void wait_for_look(watched_t *const *threads, size_t count, int64_t apart, void (*move)(void *engine), void *engine) {
+	struct timespec whole = {apart / (1000 * MS), apart % (1000 * MS)}, half = {apart / 2 / (1000 * MS), apart / 2 % (1000 * MS)};
+	struct pollfd waited[MOST];
+	nfds_t many = 0;
+	for (size_t i = 0; i < count && many < MOST; i++)
+		if (threads[i]->batch && threads[i]->events >= 0)
+			waited[many++] = (struct pollfd){.fd = threads[i]->events, .events = POLLIN};
+	if (ppoll(waited, many, &whole, NULL) > 0) {
+		move(engine);
+		nanosleep(&half, NULL);
+	}
+}
+
+/*
+ * Looks every so many nanoseconds, and moves the engine's epoch where an entry runs that did so at the look before, and from then on
+ * when something comes in as well. Returns when nothing has run for a while. Not in Python, where it would have to wait for whoever
+ * is busy there.
  */
 EXPORTED void watch(watched_t *const *threads, size_t count, int64_t apart, void (*move)(void *engine), void *engine) {
 	for (int idle = 0; idle < IDLE_LOOKS; idle++) {
-		struct timespec pause = {apart / (1000 * MS), apart % (1000 * MS)};
-		nanosleep(&pause, NULL);
+		wait_for_look(threads, count, apart, move, engine);
 		bool still = false;
 		for (size_t i = 0; i < count; i++) {
 			watched_t *thread = threads[i];

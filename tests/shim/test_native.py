@@ -8,6 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from array import array
 from functools import partial
 from pathlib import Path
 
@@ -99,3 +102,27 @@ def test_a_library_of_other_sources_is_refused_before_a_guest_runs_and_how_to_ma
     assert "has no `watch`" in done.stderr
     assert "shim/native/build.py" in done.stderr
     assert "watchdog" not in done.stderr
+
+
+def test_what_comes_in_for_a_thread_that_computes_is_seen_before_the_next_look() -> None:
+    """A bell that has rung, and an entry that never ends until the epoch has been moved a second time."""
+    apart = 0.4
+    cells = array("q", [0] * line.CELLS)
+    cells[line.RUNS] = cells[line.LIMIT] = 1
+    bell = os.eventfd(1)
+    watched = native.Watched(cells.buffer_info()[0], thread=threading.get_native_id(), events=bell)
+    moved: list[float] = []
+
+    def move(_engine: int | None) -> None:
+        moved.append(time.monotonic())
+        cells[line.RUNS] = len(moved) < 2
+
+    callback = ctypes.CFUNCTYPE(None, native.POINTER)(move)
+    types = native.POINTER, native.SIZE, ctypes.c_int64, type(callback), native.POINTER
+    watch = native.bound("watch", None, *types)
+    began = time.monotonic()
+    watch((native.POINTER * 1)(ctypes.addressof(watched)), 1, int(apart * 1e9), callback, None)
+    os.close(bell)
+    first, second = moved
+    assert first - began >= 2 * apart  # looks: an entry that runs, and runs still
+    assert second - first < apart / 2
