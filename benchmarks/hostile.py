@@ -7,9 +7,11 @@ In the app are the neighbour, which echoes, and hostile guests: one for each har
 others. The neighbour is called 200 times a second by a clock: a call that has to wait because the one before it is late counts
 from the time at which it was due. One harm after the other is asked for, again and again; as long before each, none is done.
 
-That is done in several rounds, each with an app just started, since who has crashed too often rests; what is told of
-each figure is its median, so that one stall of the machine, of tens of milliseconds, decides nothing. The ratio is that of the
-neighbour's p99 to the median of all its p99s without harm.
+That is done in several rounds, each with an app just started, since who has crashed too often rests. A virtual machine is
+stopped now and then for the sake of others: whatever was measured while that took more than a two-hundredth of the time says
+more of them than of us, and is left out, and there are more rounds, until enough are left or there have been four times as many.
+What is told of each figure is its median over the rounds that are left. The ratio is that of the neighbour's p99 to the median
+of all its p99s without harm.
 """
 
 import argparse
@@ -51,6 +53,10 @@ PERIOD = 0.005
 LIMITS = {"memory": 64 << 20, "message": 1 << 20}
 PATIENCE = 30.0
 """Seconds after which a call counts as never answered."""
+QUIET = 0.005
+"""The share of the processors' time that others may have taken of a machine before a phase is left out."""
+TRIES = 4
+"""So many times as many rounds as were asked for are made at most."""
 
 
 @dataclass
@@ -70,7 +76,8 @@ class Finding:
     """
     What a harm did: the neighbour's percentiles, its p99 `before`, and the harm's answers. Times are in milliseconds; `memory` is
     the most that any process had, in bytes. Of several rounds: the median of each, all answers, the slowest of them; `before` is
-    the same for all harms, the median of all phases without one.
+    the same for all harms, the median of all phases without one. `stolen` is the share of the processors' time that others took
+    of the machine meanwhile, `stolen_before` that without harm.
     """
 
     harm: str
@@ -82,10 +89,22 @@ class Finding:
     hostile: dict[str, int]
     slowest_answer: float
     memory: int
+    stolen: float
+    stolen_before: float
 
     @property
     def ratio(self) -> float:
         return self.p99 / self.before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """The neighbour's calls and the harmful ones for a while, the most `memory` that was seen, and how much was `stolen`."""
+
+    neighbour: Felt
+    hostile: Felt
+    memory: int
+    stolen: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,8 +234,15 @@ def do_harm(port: int, harm: str, felt: Felt, deadline_ms: int, request: bytes =
     caller.close()
 
 
-def phase(place: Place, harm: str, seconds: float) -> tuple[Felt, Felt, int]:
-    """The neighbour's calls and the harmful ones, for so long; and the most memory that was seen."""
+def processors() -> tuple[int, int]:
+    """Of the time of all processors since the machine started, how much others had, and all: in ticks, by proc_stat(5)."""
+    ticks = [int(count) for count in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[-1], sum(ticks)
+
+
+def phase(place: Place, harm: str, seconds: float) -> Phase:
+    """Steady calls of the neighbour for so long, and the harm beside them."""
+    stolen, passed = processors()
     neighbour, hostile, over, memory = Felt(), Felt(), threading.Event(), 0
     threads = [threading.Thread(target=steadily, args=(place.port, neighbour, over))]
     if harm:
@@ -230,33 +256,57 @@ def phase(place: Place, harm: str, seconds: float) -> tuple[Felt, Felt, int]:
     over.set()
     for thread in threads:
         thread.join()
-    return neighbour, hostile, memory
+    stolen_by_now, passed_by_now = processors()
+    share = (stolen_by_now - stolen) / max(1, passed_by_now - passed)
+    return Phase(neighbour=neighbour, hostile=hostile, memory=memory, stolen=share)
 
 
 def observe(place: Place, seconds: float) -> Iterator[Finding]:
     """Each harm in turn, and before each as long without harm: its p99 is what the neighbour is held to."""
     phase(place, "", 0.5)
     for harm in HARMS:
-        before, _, _ = phase(place, "", seconds)
-        neighbour, hostile, memory = phase(place, harm, seconds)
+        before, during = phase(place, "", seconds), phase(place, harm, seconds)
         yield Finding(
             harm=harm,
-            p50=neighbour.percentile(50),
-            p99=neighbour.percentile(99),
-            worst=max(neighbour.times),
-            before=before.percentile(99),
-            neighbour=dict(neighbour.answers),
-            hostile=dict(hostile.answers),
-            slowest_answer=max(hostile.times, default=0.0),
-            memory=memory,
+            p50=during.neighbour.percentile(50),
+            p99=during.neighbour.percentile(99),
+            worst=max(during.neighbour.times),
+            before=before.neighbour.percentile(99),
+            neighbour=dict(during.neighbour.answers),
+            hostile=dict(during.hostile.answers),
+            slowest_answer=max(during.hostile.times, default=0.0),
+            memory=during.memory,
+            stolen=during.stolen,
+            stolen_before=before.stolen,
         )
+
+
+def quiet(rounds: Sequence[Finding]) -> list[Finding]:
+    """Those in which the machine was ours; or all, where none was."""
+    return [one for one in rounds if one.stolen <= QUIET] or list(rounds)
+
+
+def quiet_ones(rounds: Sequence[Finding]) -> int:
+    """In how many the machine was ours."""
+    return sum(one.stolen <= QUIET for one in rounds)
+
+
+def fewest(rounds: Sequence[Sequence[Finding]]) -> int:
+    """In how many rounds the machine was ours, of the harm that had the fewest such."""
+    return min((quiet_ones(of_harm) for of_harm in zip(*rounds, strict=True)), default=0)
+
+
+def without_harm(rounds: Sequence[Finding]) -> float:
+    """The neighbour's p99 in all phases without harm in which the machine was ours, or in all, where none was; milliseconds."""
+    ours = [one.before for one in rounds if one.stolen_before <= QUIET]
+    return statistics.median(ours or [one.before for one in rounds])
 
 
 def together(rounds: Sequence[Finding], before: float) -> Finding:
     """What several rounds found of the same harm, beside what the neighbour's p99 is without any."""
 
     def middle(name: str) -> float:
-        return statistics.median([float(getattr(one, name)) for one in rounds])
+        return statistics.median([float(getattr(one, name)) for one in quiet(rounds)])
 
     return Finding(
         harm=rounds[0].harm,
@@ -268,6 +318,8 @@ def together(rounds: Sequence[Finding], before: float) -> Finding:
         hostile=dict(sum((Counter(one.hostile) for one in rounds), Counter())),
         slowest_answer=max(one.slowest_answer for one in rounds),
         memory=max(one.memory for one in rounds),
+        stolen=middle("stolen"),
+        stolen_before=statistics.median(one.stolen_before for one in rounds),
     )
 
 
@@ -282,22 +334,23 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     options.add_argument("--placement", choices=PLACEMENTS, action="append", help="one of them alone; repeatable")
     options.add_argument("--seconds", type=float, default=5.0, help="of each phase (5)")
-    options.add_argument("--rounds", type=int, default=3, help="of each placement (3)")
+    options.add_argument("--rounds", type=int, default=3, help="of each placement in which the machine was ours (3)")
     options.add_argument("--json", type=Path, help="where the findings go as well, those of each round")
     chosen = options.parse_args()
     found: dict[str, list[list[dict[str, Any]]]] = {}
-    print(
-        f"{'':10} {'harm':10} {'p50 ms':>8} {'before':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'MiB':>5}  answers to the harm"
-    )
+    head = f"{'p50 ms':>8} {'before':>8} {'p99 ms':>8} {'worst':>8} {'ratio':>6} {'of':>5} {'MiB':>5}"
+    print(f"{'':10} {'harm':10} {head}  answers to the harm")
     for name in chosen.placement or PLACEMENTS:
-        rounds = []
-        for number in range(1, chosen.rounds + 1):
-            print(f"{name}: round {number} of {chosen.rounds} ...", file=sys.stderr)
+        rounds: list[list[Finding]] = []
+        while len(rounds) < TRIES * chosen.rounds and fewest(rounds) < chosen.rounds:
+            print(f"{name}: round {len(rounds) + 1} of {chosen.rounds} or more ...", file=sys.stderr)
             rounds.append(in_a_round(name, chosen.seconds))
-        before = statistics.median([one.before for of_one in rounds for one in of_one])
-        for one in (together(of_harm, before) for of_harm in zip(*rounds, strict=True)):
+        before = without_harm([one for of_one in rounds for one in of_one])
+        for of_harm in zip(*rounds, strict=True):
+            one = together(of_harm, before)
             times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
-            figures = f"{times} {one.ratio:6.2f} {one.memory >> 20:5}"
+            kept = f"{quiet_ones(of_harm)}/{len(of_harm)}"
+            figures = f"{times} {one.ratio:6.2f} {kept:>5} {one.memory >> 20:5}"
             print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
         sys.stdout.flush()
         found[name] = [[asdict(one) for one in of_one] for of_one in rounds]
