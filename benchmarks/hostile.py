@@ -10,8 +10,8 @@ from the time at which it was due. One harm after the other is asked for, again 
 That is done in several rounds, each with an app just started, since who has crashed too often rests. A virtual machine is
 stopped now and then for the sake of others: whatever was measured while that took more than a two-hundredth of the time says
 more of them than of us, and is left out, and there are more rounds, until enough are left or there have been four times as many.
-What is told of each figure is its median over the rounds that are left. The ratio is that of the neighbour's p99 to the median
-of all its p99s without harm.
+What is told of each figure is its median over the rounds that are left, of which the table says how many they are; where none is,
+it is that of all, and there is no ratio. The ratio is that of the neighbour's p99 to the median of all its p99s without harm.
 """
 
 import argparse
@@ -350,7 +350,8 @@ def main() -> None:
             one = together(of_harm, before)
             times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
             kept = f"{quiet_ones(of_harm)}/{len(of_harm)}"
-            figures = f"{times} {one.ratio:6.2f} {kept:>5} {one.memory >> 20:5}"
+            ratio = f"{one.ratio:6.2f}" if quiet_ones(of_harm) else f"{'noisy':>6}"
+            figures = f"{times} {ratio} {kept:>5} {one.memory >> 20:5}"
             print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
         sys.stdout.flush()
         found[name] = [[asdict(one) for one in of_one] for of_one in rounds]
