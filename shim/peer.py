@@ -12,20 +12,17 @@ import socket
 
 from shim import connect
 from shim.calls import Call
-from shim.clock import MS
+from shim.clock import MS, Clock
 from shim.config import address
 from shim.http import Malformed, Reply
 from shim.loop import Stream
 from shim.messages import Code, NodeError
 from shim.network import Addresses, Network
-from shim.retries import next_try
 
 IDLE = 128
 """Connections kept to one peer while there is nothing to carry."""
 CONNECTIONS = 512
 """Connections to one peer at once: half of what it takes. Calls beyond wait for one to become free."""
-OPENING = 32
-"""Of these, on their way at once: a handshake is more work than a call, and hundreds would keep each other from being in time."""
 CALLS = 4_096
 """Calls underway to one peer, waiting ones included."""
 BYTES = 64 << 20
@@ -36,8 +33,25 @@ HANDSHAKE = 5_000 * MS
 """How long TLS may then take: many at once are work, and none has been in vain before."""
 WARNING = 10_000 * MS
 """Between two records that TLS with a peer does not come about."""
+PATIENCE = 5_000 * MS
+"""How long a call is tried again that nobody has executed, where its deadline leaves so much."""
+BACKOFF, LONGEST = 100 * MS, 800 * MS
+"""The wait before the second try is up to BACKOFF, before each later one up to twice as long, at last up to LONGEST."""
 ERROR = 64 << 10
 """Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
+
+
+def next_try(call: Call, clock: Clock) -> int | None:
+    """When a call that nobody has executed is to be tried again, on the clock; None: no more. It counts as one more try."""
+    now = clock.peek()
+    if call.tries == 0:
+        call.patience = now + PATIENCE
+    chance = int.from_bytes(clock.random("", 4), "big")
+    when = now + (min(BACKOFF << min(call.tries, 16), LONGEST) * chance >> 32)
+    if when >= min(call.deadline, call.patience):
+        return None
+    call.tries += 1
+    return when
 
 
 class Peer:
@@ -69,7 +83,7 @@ class Peer:
             network.loop.line.peer(sealed=self._credentials is not None) if network.loop.line is not None else 0
         )
         """The line's name for it, where there is a line: that keeps the idle connections."""
-        self._open = self._opening = 0
+        self._open = 0
         self._addresses: Addresses = []
         self._resolving = False
 
@@ -115,7 +129,7 @@ class Peer:
     def _carry_waiting(self) -> None:
         while self._waiting:
             connection = self._usable()
-            if connection is None and (self._open >= CONNECTIONS or self._opening >= OPENING):
+            if connection is None and self._open >= CONNECTIONS:
                 return
             if connection is None and not self._addresses:
                 self._look_up()
@@ -175,18 +189,12 @@ class Peer:
             self.unavailable(call, error.strerror or str(error), executed=False)
             return None
         self._open += 1
-        self._opening += 1
         return Connection(self, self._stream(sock))
 
     def _stream(self, sock: socket.socket) -> Stream:
         if self._credentials is None:
             return Stream(self.network.loop, sock)
         return self._credentials.calls(self.network.loop, sock, self._node)
-
-    def opened(self, connection: "Connection") -> None:
-        """It has come about, or never will."""
-        self._opening -= connection.is_opening
-        connection.is_opening = False
 
     def keep(self, connection: "Connection") -> None:
         """It can carry another call."""
@@ -203,7 +211,6 @@ class Peer:
         if connection in self._idle:
             self._idle.remove(connection)
         self._open -= 1
-        self.opened(connection)
         if lost:
             self._addresses = []
         if self._waiting:
@@ -269,7 +276,6 @@ class Connection:
         self._reply: Reply | None = None
         self._lost = True
         """It ends against this side's will, when it ends."""
-        self.is_opening = True
         self._timer = self._network.scheduler.at(self._network.clock.peek() + CONNECTING, self._give_up)
 
     def carry(self, call: Call) -> None:
@@ -280,18 +286,12 @@ class Connection:
         head = connect.write_request(self._peer.name, call, left, network.logbook.clock.tick()[0])
         if not self._stream.write(head, call.request):
             self._stream.on_flushed = self._sent
-        else:
-            self._enter()
-
-    def _enter(self) -> None:
-        """The request has been sent. Nobody here knows better than that it is executed; the reply says when it was not."""
-        if self._call is not None:
-            self._call.entered = True
-        self._peer.opened(self)
+        elif self._call is call:
+            call.entered = True  # nobody here knows better; the reply says when it was not
 
     def _sent(self) -> None:
-        self._enter()
-        self._peer.carry_waiting()
+        if self._call is not None:
+            self._call.entered = True
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 

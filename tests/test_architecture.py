@@ -49,7 +49,7 @@ LAYERS = {
         abi
         metadata launching direct transcode reflection turns doors
         kernel peer
-        member connect stdio network retries
+        member connect stdio network
         calls logbook
         scheduler tls
         config clock loop formats

@@ -16,7 +16,7 @@ from shim.logbook import Logbook
 from shim.loop import Loop
 from shim.messages import NOT_EXECUTED, Code
 from shim.network import Network
-from shim.peer import CALLS, CONNECTIONS, OPENING, Peer
+from shim.peer import CALLS, CONNECTIONS, Peer
 from shim.scheduler import Scheduler
 from tests import guests
 from tests.e2e.deployment import until
@@ -88,25 +88,6 @@ def test_calls_and_connections_to_a_peer_are_bounded() -> None:
         far.send(another)
         assert another.status is None
         for call in [*calls, another]:
-            call.end(Code.CANCELED)
-
-
-def test_connections_that_come_about_at_once_are_bounded() -> None:
-    """A peer that has no room for more of them."""
-    clock, loop, log = RealClock(), Loop(), StringIO()
-    scheduler = Scheduler(clock, loop.poll)
-    network = Network(loop, scheduler, clock, Logbook(clock, stream=log), 1 << 20)
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
-        far = Peer(network, f"http://127.0.0.1:{full.getsockname()[1]}")
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        calls = [Call(f"x-{number}", "s.S", "M", b"", clock.peek() + 60_000 * MS) for number in range(4 * OPENING)]
-        for call in calls:
-            far.send(call)
-        ticks: list[bool] = []
-        scheduler.at(clock.peek() + 300 * MS, lambda: ticks.append(True))
-        scheduler.drive(lambda: bool(ticks), lambda: False)
-        assert OPENING <= len(list(Path("/proc/self/fd").iterdir())) - before <= OPENING + 4
-        for call in calls:
             call.end(Code.CANCELED)
 
 
