@@ -282,18 +282,13 @@ def observe(place: Place, seconds: float) -> Iterator[Finding]:
 
 
 def quiet(rounds: Sequence[Finding]) -> list[Finding]:
-    """Those in which the machine was ours; or all, where none was."""
-    return [one for one in rounds if one.stolen <= QUIET] or list(rounds)
-
-
-def quiet_ones(rounds: Sequence[Finding]) -> int:
-    """In how many the machine was ours."""
-    return sum(one.stolen <= QUIET for one in rounds)
+    """Those in which the machine was ours."""
+    return [one for one in rounds if one.stolen <= QUIET]
 
 
 def fewest(rounds: Sequence[Sequence[Finding]]) -> int:
     """In how many rounds the machine was ours, of the harm that had the fewest such."""
-    return min((quiet_ones(of_harm) for of_harm in zip(*rounds, strict=True)), default=0)
+    return min((len(quiet(of_harm)) for of_harm in zip(*rounds, strict=True)), default=0)
 
 
 def without_harm(rounds: Sequence[Finding]) -> float:
@@ -305,8 +300,10 @@ def without_harm(rounds: Sequence[Finding]) -> float:
 def together(rounds: Sequence[Finding], before: float) -> Finding:
     """What several rounds found of the same harm, beside what the neighbour's p99 is without any."""
 
+    kept = quiet(rounds) or rounds
+
     def middle(name: str) -> float:
-        return statistics.median([float(getattr(one, name)) for one in quiet(rounds)])
+        return statistics.median([float(getattr(one, name)) for one in kept])
 
     return Finding(
         harm=rounds[0].harm,
@@ -349,9 +346,9 @@ def main() -> None:
         for of_harm in zip(*rounds, strict=True):
             one = together(of_harm, before)
             times = f"{one.p50:8.2f} {one.before:8.2f} {one.p99:8.2f} {one.worst:8.1f}"
-            kept = f"{quiet_ones(of_harm)}/{len(of_harm)}"
-            ratio = f"{one.ratio:6.2f}" if quiet_ones(of_harm) else f"{'noisy':>6}"
-            figures = f"{times} {ratio} {kept:>5} {one.memory >> 20:5}"
+            kept = len(quiet(of_harm))
+            ratio = f"{one.ratio:6.2f}" if kept else f"{'noisy':>6}"
+            figures = f"{times} {ratio} {f'{kept}/{len(of_harm)}':>5} {one.memory >> 20:5}"
             print(f"{name:10} {one.harm:10} {figures}  {one.hostile} {_odd(one.neighbour)}")
         sys.stdout.flush()
         found[name] = [[asdict(one) for one in of_one] for of_one in rounds]
