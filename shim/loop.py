@@ -214,6 +214,10 @@ class Stream:
         """Whether it ended before the other side had read anything, since one of the two does not trust the other."""
         return False
 
+    def take_back(self) -> bool:
+        """Whether none of what was written has left or will, and the connection goes on; `on_flushed` tells when it stands."""
+        return False
+
     def is_quiet(self) -> bool:
         """Whether the connection still stands and nothing has come in that was not read: asks the system, not the loop."""
         try:

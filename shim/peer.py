@@ -12,12 +12,15 @@ import socket
 
 from shim import connect
 from shim.calls import Call
-from shim.clock import MS, Clock
+from shim.clock import MS
+from shim.coming import Coming
 from shim.config import address
 from shim.http import Malformed, Reply
 from shim.loop import Stream
 from shim.messages import Code, NodeError
 from shim.network import Addresses, Network
+from shim.retries import next_try
+from shim.waiting import Waiting
 
 IDLE = 128
 """Connections kept to one peer while there is nothing to carry."""
@@ -33,25 +36,8 @@ HANDSHAKE = 5_000 * MS
 """How long TLS may then take: many at once are work, and none has been in vain before."""
 WARNING = 10_000 * MS
 """Between two records that TLS with a peer does not come about."""
-PATIENCE = 5_000 * MS
-"""How long a call is tried again that nobody has executed, where its deadline leaves so much."""
-BACKOFF, LONGEST = 100 * MS, 800 * MS
-"""The wait before the second try is up to BACKOFF, before each later one up to twice as long, at last up to LONGEST."""
 ERROR = 64 << 10
 """Bytes that an error's JSON may have beyond its text, which JSON may spell six times as long."""
-
-
-def next_try(call: Call, clock: Clock) -> int | None:
-    """When a call that nobody has executed is to be tried again, on the clock; None: no more. It counts as one more try."""
-    now = clock.peek()
-    if call.tries == 0:
-        call.patience = now + PATIENCE
-    chance = int.from_bytes(clock.random("", 4), "big")
-    when = now + (min(BACKOFF << min(call.tries, 16), LONGEST) * chance >> 32)
-    if when >= min(call.deadline, call.patience):
-        return None
-    call.tries += 1
-    return when
 
 
 class Peer:
@@ -76,14 +62,15 @@ class Peer:
         """All that are underway."""
         self._held = 0
         """Bytes of their requests, or more: it is counted anew when it seems too much."""
-        self._waiting: dict[Call, None] = {}
-        """Those that wait for a connection, or for the name to be looked up; in their order."""
+        self._waiting = Waiting(network.clock)
+        """Those that wait for a connection, or for the name to be looked up."""
         self._idle: list[Connection] = []
         self.on_line = (
             network.loop.line.peer(sealed=self._credentials is not None) if network.loop.line is not None else 0
         )
         """The line's name for it, where there is a line: that keeps the idle connections."""
         self._open = 0
+        self.coming = Coming(network.clock)
         self._addresses: Addresses = []
         self._resolving = False
 
@@ -108,13 +95,12 @@ class Peer:
         if not self._waiting and (connection := self._usable()):
             connection.carry(call)
             return
-        self._waiting[call] = None
+        self._waiting.add(call)
         call.then(self._no_longer_waiting)
         self.carry_waiting()
 
     def _no_longer_waiting(self, call: Call) -> None:
-        if call in self._waiting:
-            del self._waiting[call]
+        if self._waiting.leave(call):
             self._wants()
 
     def _wants(self) -> None:
@@ -129,13 +115,12 @@ class Peer:
     def _carry_waiting(self) -> None:
         while self._waiting:
             connection = self._usable()
-            if connection is None and self._open >= CONNECTIONS:
+            if connection is None and (self._open >= CONNECTIONS or not self.coming.has_room()):
                 return
             if connection is None and not self._addresses:
                 self._look_up()
                 return
-            call = next(iter(self._waiting))
-            del self._waiting[call]
+            call = self._waiting.take()
             if connection is None:
                 connection = self._connect(call)
             if connection is not None:
@@ -146,7 +131,7 @@ class Peer:
             if connection.is_usable():
                 return connection
             connection.close("it was closed while it was idle")
-            self._addresses = []  # the peer may have moved
+            self.may_have_moved()
         return None
 
     def _take_idle(self) -> "Connection | None":
@@ -161,7 +146,11 @@ class Peer:
         """It takes no more requests by a connection, so by no other one either: whoever sent one now might get no answer."""
         while (connection := self._take_idle()) is not None:
             connection.close("the peer is leaving")
-        self._addresses = []  # the peer may move
+        self.may_have_moved()
+
+    def may_have_moved(self) -> None:
+        """Before the next connection its name is looked up anew."""
+        self._addresses = []
 
     def _look_up(self) -> None:
         if not self._resolving:
@@ -170,9 +159,9 @@ class Peer:
 
     def _resolved(self, addresses: Addresses, why: str) -> None:
         self._addresses, self._resolving = addresses, False
+        self.coming.to(addresses)
         if not addresses:
-            calls, self._waiting = self._waiting, {}
-            for call in calls:
+            for call in self._waiting.take_all():
                 self.unavailable(call, why, executed=False)
         self.carry_waiting()
 
@@ -189,7 +178,7 @@ class Peer:
             self.unavailable(call, error.strerror or str(error), executed=False)
             return None
         self._open += 1
-        return Connection(self, self._stream(sock))
+        return Connection(self, self.coming.begins(self._stream(sock)))
 
     def _stream(self, sock: socket.socket) -> Stream:
         if self._credentials is None:
@@ -212,7 +201,7 @@ class Peer:
             self._idle.remove(connection)
         self._open -= 1
         if lost:
-            self._addresses = []
+            self.may_have_moved()
         if self._waiting:
             self.carry_waiting()
 
@@ -246,7 +235,7 @@ class Peer:
 
         def again() -> None:
             if not call.ended:
-                self._addresses = []  # the peer may have moved
+                self.may_have_moved()
                 self._try(call)
 
         self.record(call, "call is tried again", why, after_ms=(when - now) // MS)
@@ -288,10 +277,15 @@ class Connection:
             self._stream.on_flushed = self._sent
         elif self._call is call:
             call.entered = True  # nobody here knows better; the reply says when it was not
+            self._peer.coming.ends(self._stream)
 
     def _sent(self) -> None:
         if self._call is not None:
             self._call.entered = True
+        else:
+            self._peer.keep(self)
+        self._peer.coming.ends(self._stream)
+        self._peer.carry_waiting()
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------
 
@@ -332,12 +326,15 @@ class Connection:
         self._stream.close(why)
 
     def _over(self, call: Call) -> None:
-        """The call has ended. When that is not by the reply, the reply that may still come must not meet the next call."""
+        """The call has ended: a reply still to come must not meet the next one, and TLS coming about not have been in vain."""
         if self._call is call:
             self._call = None
             if call.id and call.code is Code.DEADLINE_EXCEEDED:
                 self._peer.record(call, "peer has not answered", "its deadline has come")
-            self._stream.close("its call is over")
+            if self._stream.take_back():
+                self._peer.may_have_moved()
+            else:
+                self._stream.close("its call is over")
 
     def _data(self, data: bytes) -> None:
         call = self._call
@@ -392,6 +389,7 @@ class Connection:
     def _closed(self, why: str) -> None:
         call, self._call = self._call, None
         self._timer.cancel()
+        self._peer.coming.ends(self._stream)
         self._peer.forget(self, lost=self._lost)
         refused = self._stream.was_refused
         if refused:

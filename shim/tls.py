@@ -133,6 +133,12 @@ class TlsStream(Stream):
     def was_refused(self) -> bool:
         return self._refused
 
+    def take_back(self) -> bool:
+        if not (self.connected and self.is_beginning) or self.closed:
+            return False
+        self._early = [b""]
+        return True
+
     # --- what goes out -----------------------------------------------------------------------------------------------
 
     def write(self, head: bytes, body: bytes = b"") -> bool:

@@ -49,9 +49,9 @@ LAYERS = {
         abi
         metadata launching direct transcode reflection turns doors
         kernel peer
-        member connect stdio network
+        member connect stdio network retries waiting
         calls logbook
-        scheduler tls
+        scheduler tls coming
         config clock loop formats
         line
         secrets

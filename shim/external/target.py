@@ -18,8 +18,9 @@ from shim.logbook import Logbook
 from shim.loop import Loop
 from shim.member import Member
 from shim.messages import Code, Failure
-from shim.peer import BYTES, CALLS, next_try
+from shim.peer import BYTES, CALLS
 from shim.record import Record
+from shim.retries import next_try
 from shim.scheduler import Scheduler, Timer
 
 THREADS = 64

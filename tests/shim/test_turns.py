@@ -143,6 +143,12 @@ def test_a_node_is_stopped_in_the_middle_of_guests_on_top_of_each_other(harm: st
 # --- who may have its turn ----------------------------------------------------------------------------------------
 
 
+class Still(RealClock):
+    """A machine that is never held up."""
+
+    peek = staticmethod(lambda: 1)
+
+
 def turns(*specs: config.Guest, **more: object) -> tuple[Turns, Kernel, list[int]]:
     """Of guests that are not there; and who of them has been barred, at each step, as others have their turns."""
     routes = {service: config.Route(guest=spec.name) for spec in specs for service in spec.exports}
@@ -150,7 +156,7 @@ def turns(*specs: config.Guest, **more: object) -> tuple[Turns, Kernel, list[int
         {service: config.Route(node="far") for spec in specs for service in spec.requires if service not in routes}
     )
     of = config.Node(app="test", name="node", guests=specs, routes=routes, **more)  # type: ignore[arg-type]
-    clock = RealClock()
+    clock = Still()
     kernel = Kernel(of, clock, Logbook(clock), Scheduler(clock, lambda timeout: None), "run")
     kernel.members = [Member(spec) for spec in specs]
     seen: list[int] = []
