@@ -115,16 +115,18 @@ class Peer:
     def _carry_waiting(self) -> None:
         while self._waiting:
             connection = self._usable()
-            if connection is None and (self._open >= CONNECTIONS or not self.coming.has_room()):
-                return
-            if connection is None and not self._addresses:
-                self._look_up()
+            if connection is None and not self._may_connect():
                 return
             call = self._waiting.take()
             if connection is None:
                 connection = self._connect(call)
             if connection is not None:
                 connection.carry(call)
+
+    def _may_connect(self) -> bool:
+        if self._open < CONNECTIONS and not self._addresses:
+            self._look_up()
+        return bool(self._addresses) and self._open < CONNECTIONS and self.coming.has_room()
 
     def _usable(self) -> "Connection | None":
         while (connection := self._take_idle()) is not None:

@@ -14,7 +14,7 @@ from shim.config import Tls
 from shim.logbook import Logbook
 from shim.loop import Loop, Stream
 from shim.messages import Code
-from shim.network import Network
+from shim.network import Addresses, Network
 from shim.peer import Peer
 from shim.scheduler import Scheduler
 from shim.tls import Credentials
@@ -29,12 +29,12 @@ MINUTE = 60_000 * MS
 class Caller:
     """The side that calls, without a node about it."""
 
-    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None, network: type[Network] = Network) -> None:
         self.clock, loop = RealClock(), Loop()
         self.scheduler = Scheduler(self.clock, loop.poll)
-        network = Network(loop, self.scheduler, self.clock, Logbook(self.clock, stream=StringIO()), 1 << 20)
-        network.credentials = credentials
-        self.peer = Peer(network, url, "callee" if credentials else "")
+        self.network = network(loop, self.scheduler, self.clock, Logbook(self.clock, stream=StringIO()), 1 << 20)
+        self.network.credentials = credentials
+        self.peer = Peer(self.network, url, "callee" if credentials else "")
 
     def call(self, request: bytes = b"") -> Call:
         call = Call("x-1", "s.S", "M", request, self.clock.peek() + MINUTE)
@@ -59,9 +59,9 @@ class Caller:
         self.goes_on(lambda: self.clock.peek() > end)
 
 
-def by_tls(folder: Path, port: int) -> Caller:
+def by_tls(folder: Path, port: int, network: type[Network] = Network) -> Caller:
     certify(folder, ["callee", "caller"])
-    return Caller(f"https://127.0.0.1:{port}", Credentials(Tls(**shown(folder, "caller")), "caller"))
+    return Caller(f"https://127.0.0.1:{port}", Credentials(Tls(**shown(folder, "caller")), "caller"), network)
 
 
 def open_files() -> int:
@@ -131,6 +131,33 @@ def serving(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files["certificate"], files["key"])
     return context
+
+
+class Names(Network):
+    """Of peers that move."""
+
+    moved: str | None = None
+
+    def resolve(self, host: str, port: int, done: Callable[[Addresses, str], None]) -> None:
+        self.loop.post(lambda: done([(socket.AF_INET, (self.moved or host, port))], ""))
+
+
+def test_hands_that_are_not_shaken_keep_nobody_from_where_the_peer_is_now(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=8 * AT_ONCE) as silent:
+        port = silent.getsockname()[1]
+        caller = by_tls(tmp_path, port, Names)
+        calls = [caller.call() for _ in range(2 * AT_ONCE)]
+        caller.goes_on_for(2 * PROMPT)
+        with socket.create_server(("127.0.0.2", port)) as moved:
+            moved.setblocking(False)
+            assert isinstance(caller.network, Names)
+            caller.network.moved = "127.0.0.2"
+            calls[0].end(Code.DEADLINE_EXCEEDED)
+            caller.call()
+            caller.goes_on_for(2 * PROMPT)
+            moved.accept()[0].close()
+    for call in calls:
+        call.end(Code.CANCELED)
 
 
 class Set(RealClock):
