@@ -282,11 +282,11 @@ class Connection:
             self._peer.coming.ends(self._stream)
 
     def _sent(self) -> None:
-        if self._call is not None:
-            self._call.entered = True
-        else:
-            self._peer.keep(self)
         self._peer.coming.ends(self._stream)
+        if self._call is None:
+            self._peer.keep(self)
+            return
+        self._call.entered = True
         self._peer.carry_waiting()
 
     # --- begun by the line (shim/line.py) ------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class TlsStream(Stream):
     def take_back(self) -> bool:
         if not (self.connected and self.is_beginning) or self.closed:
             return False
-        self._early = [b""]
+        self._early = [b""]  # nothing, which is told all the same
         return True
 
     # --- what goes out -----------------------------------------------------------------------------------------------

@@ -4,23 +4,18 @@ import contextlib
 import resource
 import socket
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from shim.calls import Call
-from shim.clock import MS, RealClock
+from shim.clock import MS
 from shim.exchange import CONNECTIONS as SERVED
-from shim.logbook import Logbook
-from shim.loop import Loop
 from shim.messages import NOT_EXECUTED, Code
-from shim.network import Network
-from shim.peer import CALLS, CONNECTIONS, Peer
-from shim.scheduler import Scheduler
+from shim.peer import CALLS, CONNECTIONS
 from tests import guests
 from tests.e2e.deployment import until
 from tests.guests import Guest, free_ports, node, program, run, service
+from tests.shim.calling import Caller, open_files
 from tests.shim.running import started, wait_for
 from tests.shim.wire import PROTO, exchange, peer, reply, request
 
@@ -69,23 +64,16 @@ def test_the_bytes_underway_to_a_peer_are_bounded(tmp_path: Path) -> None:
 
 def test_calls_and_connections_to_a_peer_are_bounded() -> None:
     """A peer that takes connections and answers nothing."""
-    clock, loop, log = RealClock(), Loop(), StringIO()
-    scheduler = Scheduler(clock, loop.poll)
-    network = Network(loop, scheduler, clock, Logbook(clock, stream=log), 1 << 20)
     with socket.create_server(("127.0.0.1", 0), backlog=CONNECTIONS) as silent:
-        far = Peer(network, f"http://127.0.0.1:{silent.getsockname()[1]}")
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        calls = [Call(f"x-{number}", "s.S", "M", b"", clock.peek() + 60_000 * MS) for number in range(CALLS + 2)]
-        for call in calls:
-            far.send(call)
-        ticks: list[bool] = []
-        scheduler.at(clock.peek() + 100 * MS, lambda: ticks.append(True))
-        scheduler.drive(lambda: bool(ticks), lambda: False)
-        assert len(list(Path("/proc/self/fd").iterdir())) - before <= CONNECTIONS
+        caller = Caller(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        before = open_files()
+        calls = [caller.call() for _ in range(CALLS + 2)]
+        caller.goes_on(lambda: open_files() - before >= CONNECTIONS)
+        caller.goes_on_for(100 * MS)
+        assert open_files() - before <= CONNECTIONS
         assert [call.status for call in calls] == [None] * CALLS + [Code.RESOURCE_EXHAUSTED | NOT_EXECUTED] * 2
         calls[0].end(Code.CANCELED)
-        another = Call("x", "s.S", "M", b"", clock.peek() + 60_000 * MS)
-        far.send(another)
+        another = caller.call()
         assert another.status is None
         for call in [*calls, another]:
             call.end(Code.CANCELED)

@@ -3,7 +3,6 @@
 import socket
 import ssl
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from threading import Event, Thread
 
@@ -11,61 +10,21 @@ from shim.calls import Call
 from shim.clock import MS, RealClock
 from shim.coming import AT_ONCE, PROMPT, Coming
 from shim.config import Tls
-from shim.logbook import Logbook
 from shim.loop import Loop, Stream
 from shim.messages import Code
 from shim.network import Addresses, Network
-from shim.peer import Peer
-from shim.scheduler import Scheduler
 from shim.tls import Credentials
 from shim.waiting import Waiting
 from tests.placements import shown
+from tests.shim.calling import Caller, open_files
+from tests.shim.clocks import StandingClock
 from tests.shim.nodes_by_tls import certify
 from tests.shim.wire import PROTO, reply
-
-MINUTE = 60_000 * MS
-
-
-class Caller:
-    """The side that calls, without a node about it."""
-
-    def __init__(self, url: str, credentials: Credentials | None = None, network: type[Network] = Network) -> None:
-        self.clock, loop = RealClock(), Loop()
-        self.scheduler = Scheduler(self.clock, loop.poll)
-        self.network = network(loop, self.scheduler, self.clock, Logbook(self.clock, stream=StringIO()), 1 << 20)
-        self.network.credentials = credentials
-        self.peer = Peer(self.network, url, "callee" if credentials else "")
-
-    def call(self, request: bytes = b"") -> Call:
-        call = Call("x-1", "s.S", "M", request, self.clock.peek() + MINUTE)
-        self.peer.send(call)
-        return call
-
-    def goes_on(self, until: Callable[[], bool]) -> None:
-        """At most for ten seconds."""
-        end = self.clock.peek() + 10_000 * MS
-        ticks: list[bool] = []
-
-        def tick() -> None:
-            ticks.append(True)
-            self.scheduler.at(self.clock.peek() + 10 * MS, tick)
-
-        tick()
-        self.scheduler.drive(lambda: until() or self.clock.peek() > end, lambda: False)
-        assert until()
-
-    def goes_on_for(self, nanoseconds: int) -> None:
-        end = self.clock.peek() + nanoseconds
-        self.goes_on(lambda: self.clock.peek() > end)
 
 
 def by_tls(folder: Path, port: int, network: type[Network] = Network) -> Caller:
     certify(folder, ["callee", "caller"])
     return Caller(f"https://127.0.0.1:{port}", Credentials(Tls(**shown(folder, "caller")), "caller"), network)
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_few_shake_hands_at_once(tmp_path: Path) -> None:
@@ -160,17 +119,8 @@ def test_hands_that_are_not_shaken_keep_nobody_from_where_the_peer_is_now(tmp_pa
         call.end(Code.CANCELED)
 
 
-class Set(RealClock):
-    """Stands where it is put."""
-
-    at = 0
-
-    def peek(self) -> int:
-        return self.at
-
-
 def test_the_first_is_first_until_it_has_waited_for_longer_than_it_has_left() -> None:
-    clock = Set()
+    clock = StandingClock()
     waiting = Waiting(clock)
     first, second, third = (Call(f"x-{number}", "s.S", "M", b"", 100 + number) for number in range(3))
     for clock.at, call in enumerate((first, second, third)):

@@ -10,13 +10,14 @@ import pytest
 
 from benchmarks.hostile import Caller
 from shim import config
-from shim.clock import MS, RealClock
+from shim.clock import MS
 from shim.kernel import Kernel
 from shim.logbook import Logbook
 from shim.member import BARRED, SHUT, Member
 from shim.scheduler import Scheduler
 from shim.turns import Turns
 from tests.guests import Guest, free_ports, node, service
+from tests.shim.clocks import StandingClock
 from tests.shim.running import LIMIT, Process, started, wait_for
 
 CALL_MS = 2_000
@@ -143,12 +144,6 @@ def test_a_node_is_stopped_in_the_middle_of_guests_on_top_of_each_other(harm: st
 # --- who may have its turn ----------------------------------------------------------------------------------------
 
 
-class Still(RealClock):
-    """A machine that is never held up."""
-
-    peek = staticmethod(lambda: 1)
-
-
 def turns(*specs: config.Guest, **more: object) -> tuple[Turns, Kernel, list[int]]:
     """Of guests that are not there; and who of them has been barred, at each step, as others have their turns."""
     routes = {service: config.Route(guest=spec.name) for spec in specs for service in spec.exports}
@@ -156,7 +151,7 @@ def turns(*specs: config.Guest, **more: object) -> tuple[Turns, Kernel, list[int
         {service: config.Route(node="far") for spec in specs for service in spec.requires if service not in routes}
     )
     of = config.Node(app="test", name="node", guests=specs, routes=routes, **more)  # type: ignore[arg-type]
-    clock = Still()
+    clock = StandingClock()
     kernel = Kernel(of, clock, Logbook(clock), Scheduler(clock, lambda timeout: None), "run")
     kernel.members = [Member(spec) for spec in specs]
     seen: list[int] = []
