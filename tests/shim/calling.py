@@ -1,5 +1,6 @@
 """The side that calls a peer, without a node about it."""
 
+import gc
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,7 @@ MINUTE = 60_000 * MS
 
 class Caller:
     def __init__(self, url: str, credentials: Credentials | None = None, network: type[Network] = Network) -> None:
+        gc.collect()  # the files of one before it are closed by now, and not in the middle of counting those of this one
         self.clock, loop = RealClock(), Loop()
         self.scheduler = Scheduler(self.clock, loop.poll)
         self.network = network(loop, self.scheduler, self.clock, Logbook(self.clock, stream=StringIO()), 1 << 20)
